@@ -1,0 +1,51 @@
+-- Parameter: $pinned_seq. Decides anew, for each correction, whether and why it is left out.
+-- An author's later correction supersedes the earlier; what agrees with the model corrects nothing; people who
+-- disagree about one input are both left out; agreement is used once.
+update corrections
+set excluded_because = final.reason
+from (
+    with pinned as (
+        select
+            correction_id, inference_id, input_hash, model_output, corrected_output, created_at,
+            row_number() over (
+                partition by inference_id, corrected_by order by created_at desc, correction_id
+            ) as age
+        from corrections
+        where ingest_seq <= $pinned_seq
+    ),
+
+    latest as (
+        select * from pinned where age = 1 and corrected_output <> model_output
+    ),
+
+    answers as (
+        select input_hash, count(distinct corrected_output) as answers
+        from latest
+        group by input_hash
+    ),
+
+    repeats as (
+        select
+            correction_id,
+            row_number() over (partition by inference_id order by created_at, correction_id) as place
+        from latest
+    ),
+
+    final as (
+        select
+            pinned.correction_id,
+            case
+                when pinned.input_hash is null then 'its inference has not arrived'
+                when pinned.age > 1 then 'superseded by its author'
+                when pinned.corrected_output = pinned.model_output then 'agrees with the model'
+                when answers.answers > 1 then 'contradicts another correction'
+                when repeats.place > 1 then 'repeats another correction'
+            end as reason
+        from pinned
+        left join answers using (input_hash)
+        left join repeats using (correction_id)
+    )
+
+    select * from final
+) as final
+where corrections.correction_id = final.correction_id;

@@ -1,0 +1,2 @@
+-- Parameter: $snapshot_hash.
+select * from snapshots where snapshot_hash = $snapshot_hash;

@@ -1,0 +1,2 @@
+-- Parameter: $version.
+select * from versions where version = $version;

@@ -1,0 +1,2 @@
+-- Input: incoming(text_hash, encoder, vector).
+insert or ignore into embeddings by name select * from incoming;

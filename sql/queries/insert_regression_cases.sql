@@ -1,0 +1,39 @@
+-- Parameters: $round_id, $pinned_seq. New cases, one a group of near-duplicates and answer: fixed for corrections
+-- that are trained on, unseen for held-out production rows, anchor for held-out demonstrations.
+insert into regression_cases by name
+with candidates as (
+    select
+        signals.*,
+        sides.group_hash,
+        case
+            when sides.side = 'train' and signals.signal = 'correction' then 'fixed'
+            when sides.side = 'unseen' and signals.stratum is not null then 'unseen'
+            when sides.side = 'anchor' and signals.signal = 'demonstration' then 'anchor'
+        end as tier
+    from signals
+    join sides using (input_hash)
+    where signals.ingest_seq <= $pinned_seq and signals.excluded_because is null
+),
+
+active as (
+    select sides.group_hash, regression_cases.tier, regression_cases.expected
+    from regression_cases
+    join sides using (input_hash)
+    where regression_cases.retired_round is null
+),
+
+final as (
+    select
+        signal_id as case_id, input, input_hash, answer as expected, tier, stratum, cluster_id, slices,
+        signal_id, producer, source, $round_id as added_round
+    from candidates
+    anti join active
+        on candidates.group_hash = active.group_hash
+        and candidates.tier = active.tier
+        and candidates.answer = active.expected
+    where tier is not null
+      and signal_id not in (select case_id from regression_cases)
+    qualify row_number() over (partition by candidates.group_hash, tier, answer order by signal_id) = 1
+)
+
+select * from final;

@@ -1,0 +1,6 @@
+-- A sample of inputs that did not fail, by hash: what the terms of failures are held against.
+select input
+from inferences
+where inference_id not in (select inference_id from failures)
+order by input_hash, inference_id
+limit 200;

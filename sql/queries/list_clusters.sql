@@ -1,0 +1,2 @@
+-- Every cluster with its centroid.
+select cluster_id, label, centroid from clusters order by cluster_id;

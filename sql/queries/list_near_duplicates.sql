@@ -1,0 +1,2 @@
+-- Every pair of near-duplicate inputs.
+select left_hash, right_hash from near_duplicates;

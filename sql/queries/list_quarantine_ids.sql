@@ -1,0 +1,2 @@
+-- Lines that lie in quarantine already.
+select quarantine_id from quarantine;

@@ -1,0 +1,2 @@
+-- All rounds, oldest first.
+select * from rounds order by round_id;

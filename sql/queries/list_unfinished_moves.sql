@@ -1,0 +1,6 @@
+-- Moves of the champion alias that were intended and not made.
+select move_id, from_version, to_version, moved_by, reason, created_at
+from promotions
+where event = 'intended'
+  and move_id not in (select move_id from promotions where event = 'moved')
+order by promotion_id;

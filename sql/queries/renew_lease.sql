@@ -1,0 +1,2 @@
+-- Parameters: $round_id, $token, $until. Changes nothing when the token is no longer the round's.
+update rounds set lease_until = $until where round_id = $round_id and lease_token = $token;

@@ -1,0 +1,2 @@
+-- Parameters: $round_id, $verdict.
+update rounds set verdict = $verdict where round_id = $round_id;

@@ -1,0 +1,312 @@
+"""One YAML file a workload, validated before anything else happens.
+
+Every model is frozen and refuses unknown keys, so that a typing error is found when the file is read and not
+after an hour of training. Limits that vLLM sets on adapters are checked here for the same reason.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from tasks.errors import ConfigError
+from tasks.resources import resource
+
+VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourceConfig(_Model):
+    """Where records are pulled from: JSON lines in the files that `path` (a glob) matches."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
+    type: Literal["jsonl"] = "jsonl"
+    path: str
+    on_malformed: Literal["refuse", "quarantine"] = "refuse"
+
+
+class ScorerConfig(_Model):
+    """How an output is held against the right answer: the same text, or the same JSON fields."""
+
+    type: Literal["exact", "json_fields"]
+
+
+class ModelConfig(_Model):
+    """The base model: a hub id or a folder, and the lengths (tokens) it is used with."""
+
+    base: str = Field(min_length=1)
+    max_length: int = Field(512, ge=16)
+    max_new_tokens: int = Field(64, ge=1)
+
+    @model_validator(mode="after")
+    def _answer_fits(self) -> "ModelConfig":
+        if self.max_new_tokens >= self.max_length:
+            raise ValueError("max_new_tokens must be smaller than max_length")
+        return self
+
+
+class EncoderConfig(_Model):
+    """Any sentence-transformers id or folder; `all-MiniLM-L6-v2` is carried by an installed package."""
+
+    model: str = "all-MiniLM-L6-v2"
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+
+
+class ClusterConfig(_Model):
+    """How failures become classes. Similarities are cosines."""
+
+    min_size: int = Field(8, ge=2)
+    join_similarity: float = Field(0.8, gt=0.0, le=1.0)
+    error_weight: float = Field(1.0, ge=0.0, description="weight of how the output was wrong, beside the input")
+
+
+class SplitConfig(_Model):
+    """Shares of new rows that are held out, and the Jaccard similarity from which texts are near-duplicates."""
+
+    seed: int = 0
+    unseen: Share = 0.35
+    anchor: Share = 0.2
+    near_duplicate: float = Field(0.8, gt=0.0, le=1.0)
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> "SplitConfig":
+        if self.unseen + self.anchor >= 1.0:
+            raise ValueError("unseen + anchor must leave something to train on (their sum is 1 or more)")
+        return self
+
+
+class BlendConfig(_Model):
+    """How many representative demonstrations stand beside each correction."""
+
+    min_corrections: int = Field(20, ge=1, description="new corrections that make a round worth running")
+    demonstrations_per_correction: float = Field(2.0, gt=0.0)
+
+
+class AdapterConfig(_Model):
+    """LoRA (Hu et al. 2021), limited to what vLLM can serve; names are PEFT's own."""
+
+    r: int = 16
+    lora_alpha: int = Field(32, ge=1)
+    lora_dropout: Share = 0.0
+    target_modules: str | tuple[str, ...] = "all-linear"
+    use_rslora: bool = False
+    use_dora: bool = False
+    init_lora_weights: bool | str = True
+    modules_to_save: tuple[str, ...] = ()
+
+    @field_validator("r")
+    @classmethod
+    def _rank_is_served(cls, rank: int) -> int:
+        if rank not in VLLM_RANKS:
+            raise ValueError(f"vLLM serves ranks {', '.join(map(str, VLLM_RANKS))}, not {rank}")
+        return rank
+
+    @model_validator(mode="after")
+    def _vllm_can_serve_it(self) -> "AdapterConfig":
+        if self.use_dora:
+            raise ValueError("use_dora: vLLM does not serve DoRA adapters; remove it")
+        if self.init_lora_weights not in (True, "gaussian"):
+            raise ValueError("init_lora_weights: vLLM serves adapters initialised with true or gaussian only")
+        if self.modules_to_save:
+            raise ValueError("modules_to_save: vLLM serves no fully trained modules; remove it")
+        return self
+
+
+class TrainerConfig(_Model):
+    """Options of TRL's SFTConfig, by its names."""
+
+    num_train_epochs: float = Field(3.0, gt=0.0)
+    learning_rate: float = Field(2e-4, gt=0.0)
+    per_device_train_batch_size: int = Field(16, ge=1)
+    gradient_accumulation_steps: int = Field(1, ge=1)
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "cosine"
+    warmup_steps: float = Field(0.05, ge=0.0, description="steps, or a share of them when below 1")
+    weight_decay: float = Field(0.0, ge=0.0)
+    max_grad_norm: float = Field(1.0, gt=0.0)
+    seed: int = 0
+
+
+class GateConfig(_Model):
+    """What a challenger has to show. `anchor_margin` is the loss of accuracy on `anchor` that is tolerated."""
+
+    confidence: float = Field(0.95, gt=0.5, lt=1.0)
+    anchor_margin: float = Field(0.02, gt=0.0, le=0.5)
+    min_cases: int = Field(30, ge=1, description="per stratum; below it the gate holds")
+    logprob_tolerance: float = Field(0.05, gt=0.0, description="nats a token between trainer and server")
+
+
+class MlflowConfig(_Model):
+    """Where models are registered; without a URI, a SQLite file in `home`."""
+
+    tracking_uri: str | None = None
+
+
+class Config(_Model):
+    """A workload. Relative paths are taken from the folder the command runs in."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
+    home: Path = Path(".flywheel")
+    task: Literal["right_answer"] = "right_answer"
+    sources: tuple[SourceConfig, ...] = Field(min_length=1)
+    scorer: ScorerConfig
+    model: ModelConfig
+    encoder: EncoderConfig = EncoderConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    split: SplitConfig = SplitConfig()
+    blend: BlendConfig = BlendConfig()
+    adapter: AdapterConfig = AdapterConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    gate: GateConfig = GateConfig()
+    mlflow: MlflowConfig = MlflowConfig()
+
+    @field_validator("sources")
+    @classmethod
+    def _names_differ(cls, sources: tuple[SourceConfig, ...]) -> tuple[SourceConfig, ...]:
+        names = [source.name for source in sources]
+        if len(set(names)) < len(names):
+            raise ValueError("two sources have the same name")
+        return sources
+
+    @property
+    def folder(self) -> Path:
+        """Folder of this workload's state."""
+        return self.home / self.name
+
+    @property
+    def database(self) -> Path:
+        """The workload's DuckDB file."""
+        return self.folder / "state.duckdb"
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's tracking and registry address."""
+        return self.mlflow.tracking_uri or f"sqlite:///{(self.home / 'mlflow.db').resolve()}"
+
+    @property
+    def artifact_location(self) -> str | None:
+        """Where MLflow keeps artifacts: beside its SQLite file, or wherever a tracking server says."""
+        return None if self.mlflow.tracking_uri else (self.home / "mlartifacts").resolve().as_uri()
+
+    def round_folder(self, round_id: int) -> Path:
+        """Folder of one round's files."""
+        return self.folder / "rounds" / str(round_id)
+
+    def sha256(self) -> str:
+        """Hash of everything in the config, so that a round can say what it ran with."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+class RoundRequest(_Model):
+    """What a person or a schedule asks for; Prefect's UI draws its form from this model."""
+
+    config: str = Field(
+        "configs/tickets.yaml",
+        title="Config file",
+        description="Path of the workload's YAML file, from the folder the worker runs in",
+        pattern=r"\.ya?ml$",
+    )
+    min_corrections: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        title="Corrections that make a round worth running",
+        description="Leave empty to use the config's own number",
+    )
+    requested_by: str = Field(
+        "schedule",
+        min_length=1,
+        max_length=100,
+        title="Requested by",
+        description="Recorded with the round",
+    )
+
+
+def load_config(path: str | Path) -> Config:
+    """Read and check a workload's config.
+
+    Raises:
+        ConfigError: the file is missing, is no YAML mapping, or does not fit; the line names file and key.
+    """
+    file = find_config(path)
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} must hold a mapping of keys to values; see configs/tickets.yaml for one")
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first_problem(error)}") from error
+
+
+def find_config(path: str | Path) -> Path:
+    """The file itself, or the example of that name that the package carries (``configs/tickets.yaml``)."""
+    file = Path(path)
+    if file.is_file():
+        return file
+    try:
+        return resource("configs", file.name) if file.parent.name in {"configs", ""} else file.resolve(strict=True)
+    except FileNotFoundError:
+        raise ConfigError(f"config file {path} does not exist; give one with --config FILE") from None
+
+
+def write_config(config: Config, path: Path) -> Path:
+    """Write a config so that `load_config` reads the same one back."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    return path
+
+
+def check_base_model(config: Config) -> None:
+    """Refuse a base model that is not there, before a round is opened for it.
+
+    Raises:
+        ConfigError: the folder does not exist or holds no model, or the hub has no such id.
+    """
+    base = config.model.base
+    folder = Path(base)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ConfigError(f"model.base: {base} holds no config.json; point it at a transformers model folder")
+        return
+    if base.startswith((".", "/", "~")) or base.count("/") != 1:
+        raise ConfigError(
+            f"model.base: the folder {base} does not exist; point it at a model folder or give a hub id "
+            f"(`flywheel demo` builds the demo's)"
+        )
+    from huggingface_hub import hf_hub_download
+
+    try:
+        hf_hub_download(base, "config.json")
+    except Exception as error:  # the hub client raises a dozen unrelated types; all mean: not to be had
+        reason = str(error).strip().split("\n")[0]
+        raise ConfigError(f"model.base: {base} is no folder and could not be had from the hub: {reason}") from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    problems = error.errors()
+    first = problems[0]
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{_location(first)}: {_advice(first)}{more}"
+
+
+def _location(problem: Any) -> str:
+    return ".".join(str(part) for part in problem["loc"]) or "the file"
+
+
+def _advice(problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "unknown key; remove it or correct its spelling"
+    if problem["type"] == "missing":
+        return "this key is missing; add it"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    given = problem["input"]
+    return f"{message}, got {given!r}" if isinstance(given, str | int | float) else message

@@ -1,0 +1,172 @@
+"""The one place that opens a database and reads a file under `sql/`.
+
+DuckDB lets one process write and no other read meanwhile. So connections are short, they queue on a lock file
+beside the database, and each is one transaction: everything in it is kept, or nothing is.
+
+    state = State(config.database)
+    with state.transaction() as tx:
+        rows = tx.rows("open_round")
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+from filelock import FileLock, Timeout
+
+from tasks.errors import StateError
+from tasks.resources import resource
+
+if TYPE_CHECKING:
+    import polars as pl
+
+LOCK_SECONDS = 60.0
+
+Row = dict[str, Any]
+
+
+class Transaction:
+    """Runs the statements in `sql/queries` by name, with bound parameters, on one open connection."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def rows(self, query: str, **parameters: Any) -> list[Row]:
+        """All rows of a statement, each as a dict by column name."""
+        cursor = self._connection.execute(_statement(query), parameters or None)
+        names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+
+    def row(self, query: str, **parameters: Any) -> Row | None:
+        """The first row of a statement, or None."""
+        found = self.rows(query, **parameters)
+        return found[0] if found else None
+
+    def run(self, query: str, **parameters: Any) -> None:
+        """Run a statement for its effect."""
+        self._connection.execute(_statement(query), parameters or None)
+
+    def load(self, query: str, incoming: "pl.DataFrame", **parameters: Any) -> int:
+        """Run a statement that reads the frame as the table `incoming`; the number of rows it changed."""
+        self._connection.register("incoming", incoming)
+        try:
+            changed = self._connection.execute(_statement(query), parameters or None).fetchone()
+        finally:
+            self._connection.unregister("incoming")
+        return int(changed[0]) if changed else 0
+
+
+class State:
+    """A workload's DuckDB database, migrated to this version's schema when it is first opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._migrated = False
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """One connection and one transaction: committed at the end, rolled back on any exception.
+
+        Raises:
+            StateError: another process holds the database for longer than a minute, the file is not a
+                database, or its schema is not one that this version can work with.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock(), self._connection() as connection:
+            if not self._migrated:
+                _migrate(connection, self.path)
+                self._migrated = True
+            connection.begin()
+            try:
+                yield Transaction(connection)
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        lock = FileLock(self.path.with_suffix(".lock"), timeout=LOCK_SECONDS)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise StateError(
+                f"{self.path} has been in use by another process for {LOCK_SECONDS:.0f} s; "
+                f"wait for it to finish, or end it, and try again"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        try:
+            connection = duckdb.connect(str(self.path))
+        except duckdb.Error as error:
+            raise StateError(f"{self.path} cannot be opened: {str(error).splitlines()[0]}") from error
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+def require_state(path: Path) -> State:
+    """The state at `path`, for commands that only look.
+
+    Raises:
+        StateError: nothing has been collected there yet.
+    """
+    if not path.is_file():
+        raise StateError(f"{path} does not exist yet; run `flywheel run run_round --config FILE` first")
+    return State(path)
+
+
+@cache
+def _statement(name: str) -> str:
+    return resource("sql", "queries", f"{name}.sql").read_text(encoding="utf-8")
+
+
+@cache
+def _migrations() -> tuple[tuple[int, str, str, str], ...]:
+    """Number, name, statement and hash of each schema file, in order."""
+    found = []
+    for file in sorted(resource("sql", "schema").glob("*.sql")):
+        match = re.fullmatch(r"(\d{4})_(\w+)", file.stem)
+        if match is None:
+            raise StateError(f"{file} is not named like 0001_name.sql")
+        text = file.read_text(encoding="utf-8")
+        found.append((int(match[1]), match[2], text, hashlib.sha256(text.encode()).hexdigest()))
+    return tuple(found)
+
+
+def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    connection.begin()
+    try:
+        connection.execute(_statement("create_schema_migrations"))
+        applied = dict(connection.execute(_statement("list_schema_migrations")).fetchall())
+        _refuse_unknown_schema(applied, path)
+        for number, name, text, sha in _migrations():
+            if number not in applied:
+                connection.execute(text)
+                connection.execute(
+                    _statement("record_schema_migration"), {"number": number, "name": name, "sha256": sha}
+                )
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.commit()
+
+
+def _refuse_unknown_schema(applied: dict[int, str], path: Path) -> None:
+    known = {number: sha for number, _, _, sha in _migrations()}
+    for number, sha in applied.items():
+        if number not in known:
+            raise StateError(f"{path} was written by a newer version (migration {number}); update this installation")
+        if known[number] != sha:
+            raise StateError(f"{path}: migration {number} was changed after it was applied; restore its file")

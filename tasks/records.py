@@ -1,0 +1,140 @@
+"""The records that sources yield, and the hashes they are known by.
+
+One JSON object a line; `record` says which of the four kinds it is. A chat message is `{"role", "content"}`.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+Text = Annotated[str, Field(min_length=1)]
+Producer = Annotated[str, Field(pattern=r"^(person|model|rule):.+", description="person:NAME, model:ID or rule:NAME")]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Message(_Record):
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: Text
+
+
+class Inference(_Record):
+    """One production call. Its messages end with the user's turn; `output` is what the model said."""
+
+    record: Literal["inference"]
+    inference_id: Text
+    messages: tuple[Message, ...] = Field(min_length=1)
+    output: str
+    model_version: Text
+    created_at: AwareDatetime
+    slices: dict[str, str] = {}
+
+    @field_validator("messages")
+    @classmethod
+    def _ends_with_user(cls, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+        if messages[-1].role != "user":
+            raise ValueError("the last message must be the user's; the model's answer belongs in output")
+        return messages
+
+
+class Correction(_Record):
+    """What should have been produced instead of an inference's output, and who says so."""
+
+    record: Literal["correction"]
+    inference_id: Text
+    corrected_output: Text
+    producer: Producer
+    created_at: AwareDatetime
+
+
+class Thumb(_Record):
+    """A yes or no to an inference's output."""
+
+    record: Literal["thumb"]
+    inference_id: Text
+    value: Literal["up", "down"]
+    producer: Producer
+    created_at: AwareDatetime
+
+
+class Demonstration(_Record):
+    """An input with its right output, which is the last message."""
+
+    record: Literal["demonstration"]
+    demonstration_id: Text
+    messages: tuple[Message, ...] = Field(min_length=2)
+    producer: Producer
+    created_at: AwareDatetime
+    slices: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _ends_with_answer(self) -> "Demonstration":
+        if [message.role for message in self.messages[-2:]] != ["user", "assistant"]:
+            raise ValueError("the last two messages must be the user's and the assistant's")
+        return self
+
+
+Record = Inference | Correction | Thumb | Demonstration
+_RECORD: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="record")])
+
+
+def parse_record(line: str | bytes) -> Record:
+    """One record from one line of JSON.
+
+    Raises:
+        ValueError: with one sentence that says which key is wrong and why.
+    """
+    try:
+        return _RECORD.validate_json(line)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in problem["loc"][1:])
+        message = problem["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{where}: {message}" if where else message) from error
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def sha256(value: Any) -> str:
+    """Hash (64 hex digits) of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def messages_json(messages: Sequence[Message]) -> str:
+    """The messages as canonical JSON, which is how an input is stored."""
+    return canonical_json([message.model_dump() for message in messages])
+
+
+def utc(moment: datetime) -> datetime:
+    """The moment in UTC without its zone, which is how times are stored."""
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def now() -> datetime:
+    """This moment, as times are stored."""
+    return utc(datetime.now(UTC))
+
+
+def user_text(input_json: str) -> str:
+    """What the user wrote: the content of the user's turns, by which inputs are compared and clustered."""
+    return "\n".join(message["content"] for message in json.loads(input_json) if message["role"] == "user")

@@ -1,0 +1,188 @@
+"""Stage 4: each input gets its side once and for ever: `train`, `unseen` or `anchor`.
+
+A newcomer inherits the side of its direct near-duplicates; one that has neighbours on two sides is left out. All
+other newcomers are drawn by hash, stratified (failures within their cluster), near-duplicates together, the largest
+groups going to `train`. What was drawn is never drawn again.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from tasks.config import Config, SplitConfig
+from tasks.db import Row, State
+from tasks.duplicates import components
+from tasks.rounds import Round, record_evidence, writing
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Side = Literal["train", "unseen", "anchor", "none"]
+Kind = Literal["failure", "confirmed", "given"]
+
+TWO_SIDES = "near-duplicates on two sides"
+
+
+@dataclass(frozen=True)
+class Newcomer:
+    """An input without a side. `stratum` is what the draw is balanced within, such as the failure's cluster."""
+
+    input_hash: str
+    kind: Kind
+    stratum: str
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The side of an input, why, and the near-duplicate group it belongs to (by its first member's hash)."""
+
+    side: Side
+    reason: str
+    group_hash: str
+
+
+def draw_sides(
+    newcomers: Sequence[Newcomer],
+    pairs: Iterable[tuple[str, str]],
+    old: Mapping[str, Drawn],
+    config: SplitConfig,
+) -> dict[str, Drawn]:
+    """The side of each newcomer, by input hash. The order of the arguments' rows makes no difference."""
+    pairs = list(pairs)
+    neighbours = _neighbours(pairs)
+    drawn: dict[str, Drawn] = {}
+    free = []
+    for newcomer in newcomers:
+        inherited = _inherit([old[n] for n in sorted(neighbours[newcomer.input_hash]) if n in old])
+        if inherited is None:
+            free.append(newcomer)
+        else:
+            drawn[newcomer.input_hash] = inherited
+    drawn |= _draw_groups(free, pairs, config)
+    return _without_crossings(drawn, pairs)
+
+
+def crossings(pairs: Iterable[tuple[str, str]], sides: Mapping[str, Drawn]) -> list[str]:
+    """Held-out inputs with a near-duplicate on the training side: their cases have to be retired."""
+    crossed = set()
+    for pair in pairs:
+        found = [sides[key].side for key in pair if key in sides]
+        if len(found) == 2 and "train" in found and found[0] != found[1]:
+            crossed |= {key for key in pair if sides[key].side in ("unseen", "anchor")}
+    return sorted(crossed)
+
+
+def _neighbours(pairs: Iterable[tuple[str, str]]) -> defaultdict[str, set[str]]:
+    neighbours: defaultdict[str, set[str]] = defaultdict(set)
+    for left, right in pairs:
+        neighbours[left].add(right)
+        neighbours[right].add(left)
+    return neighbours
+
+
+def _inherit(neighbours: Sequence[Drawn]) -> Drawn | None:
+    sided = [neighbour for neighbour in neighbours if neighbour.side != "none"]
+    sides = {neighbour.side for neighbour in sided}
+    if not sides:
+        return None
+    if len(sides) > 1:
+        return Drawn("none", TWO_SIDES, sided[0].group_hash)
+    return Drawn(sided[0].side, "near-duplicate of an earlier row", sided[0].group_hash)
+
+
+def _without_crossings(drawn: dict[str, Drawn], pairs: Sequence[tuple[str, str]]) -> dict[str, Drawn]:
+    """Leave out newcomers whose near-duplicates among the other newcomers inherited another side."""
+    crossed = set()
+    for left, right in pairs:
+        if left in drawn and right in drawn and len({drawn[left].side, drawn[right].side} - {"none"}) == 2:
+            crossed |= {left, right}
+    return {
+        key: Drawn("none", TWO_SIDES, value.group_hash) if key in crossed else value for key, value in drawn.items()
+    }
+
+
+def _draw_groups(
+    newcomers: Sequence[Newcomer], pairs: Sequence[tuple[str, str]], config: SplitConfig
+) -> dict[str, Drawn]:
+    group_of = components({newcomer.input_hash for newcomer in newcomers}, list(pairs))
+    groups: defaultdict[str, list[Newcomer]] = defaultdict(list)
+    for newcomer in newcomers:
+        groups[group_of[newcomer.input_hash]].append(newcomer)
+    strata: defaultdict[tuple[Kind, str], list[str]] = defaultdict(list)
+    for group_hash, members in groups.items():
+        kind, stratum = min((_RANK[m.kind], m.kind, m.stratum) for m in members)[1:]
+        strata[kind, stratum].append(group_hash)
+    drawn = {}
+    for (kind, _), members_of in strata.items():
+        ordered = sorted(members_of, key=lambda group: (-len(groups[group]), _order(config.seed, group)))
+        for group_hash, side in zip(ordered, _sides(kind, len(ordered), config), strict=True):
+            for member in groups[group_hash]:
+                drawn[member.input_hash] = Drawn(side, "drawn", group_hash)
+    return drawn
+
+
+# A group that holds a failure is drawn as one: failures are what there is least of.
+_RANK: dict[Kind, int] = {"failure": 0, "confirmed": 1, "given": 2}
+
+
+def _order(seed: int, group_hash: str) -> str:
+    return hashlib.sha256(f"{seed}/{group_hash}".encode()).hexdigest()
+
+
+def _sides(kind: Kind, groups: int, config: SplitConfig) -> list[Side]:
+    """How many groups of a stratum go to each side, training first: a stratum of one is trained on."""
+    unseen = 0 if kind == "given" else round(config.unseen * groups)
+    anchor = 0 if kind == "failure" else round(config.anchor * groups)
+    held_out = min(unseen + anchor, groups - 1)
+    unseen = min(unseen, held_out)
+    train = groups - held_out
+    counts: dict[Side, int] = {"train": train, "unseen": unseen, "anchor": held_out - unseen}
+    return [side for side, count in counts.items() for _ in range(count)]
+
+
+def split(config: Config, round_: Round) -> dict[str, int]:
+    """Draw the sides of all new inputs and add the round's regression cases; counts by side."""
+    with State(config.database).transaction() as tx:
+        old = {row["input_hash"]: _drawn(row) for row in tx.rows("list_sides")}
+        newcomers = [
+            Newcomer(row["input_hash"], row["kind"], row["stratum"])
+            for row in tx.rows("list_newcomers", pinned_seq=round_.pinned_seq)
+        ]
+        pairs = [(row["left_hash"], row["right_hash"]) for row in tx.rows("list_near_duplicates")]
+    drawn = draw_sides(newcomers, pairs, old, config.split)
+    retired = crossings(pairs, old | drawn)
+    with writing(config, round_, "split") as tx:
+        if drawn:
+            tx.load("insert_sides", _frame(drawn), round_id=round_.round_id)
+        tx.run("set_correction_uses")
+        tx.run("retire_crossing_cases", hashes=retired, round_id=round_.round_id)
+        tx.run("retire_excluded_cases", round_id=round_.round_id)
+        tx.run("insert_regression_cases", round_id=round_.round_id, pinned_seq=round_.pinned_seq)
+        counts = {row["side"]: row["inputs"] for row in tx.rows("count_sides", round_id=round_.round_id)}
+        record_evidence(tx, round_, sides=counts, suite=tx.rows("count_suite", round_id=round_.round_id))
+    return counts
+
+
+def _drawn(row: Row) -> Drawn:
+    return Drawn(row["side"], row["reason"], row["group_hash"])
+
+
+def _frame(drawn: dict[str, Drawn]) -> "pl.DataFrame":
+    import polars as pl
+
+    rows = [(key, value.side, value.reason, value.group_hash) for key, value in drawn.items()]
+    return pl.DataFrame(rows, schema=["input_hash", "side", "reason", "group_hash"], orient="row")
+
+
+@task(name="split", cache_policy=NO_CACHE)
+def split_task(config: Config, round_: Round) -> None:
+    """Prefect task around `split`."""
+    counts = split(config, round_)
+    parts = ", ".join(f"{count} {side}" for side, count in counts.items()) or "nothing new"
+    get_run_logger().info("Drew the sides of new inputs: %s", parts)
