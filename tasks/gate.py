@@ -1,0 +1,191 @@
+"""Stage 9: promote, hold or reject, by paired statistics on the cases that both models answered.
+
+The first test asks whether production would be better off: cases of the failure stratum and of the success stratum,
+each weighted by its share of production. (On past failures alone every random change would count as a fix, since
+there the champion is wrong by selection.) The second asks whether `anchor` has got worse than the margin allows.
+`decide` is the seam: it sees counts alone.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+from typing import Literal
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from tasks.config import Config, GateConfig
+from tasks.db import Row, State
+from tasks.rounds import Round, held_row, record_evidence, writing
+
+Verdict = Literal["promote", "hold", "reject"]
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Outcomes of both models on the same cases. `fixes`: wrong before, right now; `negative_flips`: the reverse."""
+
+    cases: int
+    champion_right: int
+    fixes: int
+    negative_flips: int
+
+    @property
+    def challenger_right(self) -> int:
+        """Cases that the challenger gets right."""
+        return self.champion_right + self.fixes - self.negative_flips
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Accuracies, and the estimated difference (challenger - champion) with its two-sided confidence interval."""
+
+    champion: float
+    challenger: float
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A verdict with its reasons, in sentences for people, and the intervals it rests on."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    weighted: Interval
+    anchor: Interval
+
+
+def paired_interval(strata: Sequence[tuple[float, Paired]], confidence: float) -> Interval:
+    """The difference of accuracies over weighted strata (weights sum to 1), with its confidence interval.
+
+    Within a stratum: Agresti and Min (2005), "Simple improved confidence intervals for comparing matched
+    proportions", which adds half a case to each of the four cells, so that no flips at all does not mean certainty.
+    Strata are independent: weighted differences add up, and so do variances by the squared weights.
+    """
+    difference = variance = champion = challenger = 0.0
+    for weight, paired in strata:
+        cases = paired.cases + 2
+        fixes, losses = paired.fixes + 0.5, paired.negative_flips + 0.5
+        difference += weight * (fixes - losses) / cases
+        variance += weight**2 * (fixes + losses - (fixes - losses) ** 2 / cases) / cases**2
+        champion += weight * paired.champion_right / max(1, paired.cases)
+        challenger += weight * paired.challenger_right / max(1, paired.cases)
+    reach = NormalDist().inv_cdf(0.5 + confidence / 2) * math.sqrt(variance)
+    return Interval(champion, challenger, difference, max(-1.0, difference - reach), min(1.0, difference + reach))
+
+
+def decide(failure: Paired, success: Paired, anchor: Paired, failure_rate: float, config: GateConfig) -> Decision:
+    """The verdict on a challenger.
+
+    Args:
+        failure: held-out failures of the round's traffic. success: held-out calls that were confirmed right.
+        anchor: held-out demonstrations.
+        failure_rate: the share of the round's traffic that failed; the failure stratum's weight.
+    """
+    weighted = paired_interval([(failure_rate, failure), (1 - failure_rate, success)], config.confidence)
+    kept = paired_interval([(1.0, anchor)], config.confidence)
+    scarce = [
+        f"only {paired.cases} cases in {name}, {config.min_cases} are needed"
+        for name, paired in (
+            ("the failure stratum", failure),
+            ("the success stratum", success),
+            ("anchor", anchor),
+        )
+        if paired.cases < config.min_cases
+    ]
+    verdict, reasons = _verdict(weighted, kept, config)
+    if scarce and verdict == "promote":
+        verdict, reasons = "hold", []
+    return Decision(verdict, tuple(scarce + reasons), weighted, kept)
+
+
+def _verdict(weighted: Interval, anchor: Interval, config: GateConfig) -> tuple[Verdict, list[str]]:
+    span = f"{_points(weighted.difference)} points ({_points(weighted.low)} to {_points(weighted.high)})"
+    kept = f"anchor changed by {_points(anchor.difference)} points ({_points(anchor.low)} to {_points(anchor.high)})"
+    margin = f"{100 * config.anchor_margin:g}"
+    if weighted.high < 0:
+        return "reject", [f"production accuracy would fall by {span}", kept]
+    if anchor.high < -config.anchor_margin:
+        return "reject", [f"{kept}: worse by more than the margin of {margin}"]
+    if weighted.low <= 0:
+        return "hold", [f"production accuracy would change by {span}: not shown to be better", kept]
+    if anchor.low <= -config.anchor_margin:
+        return "hold", [f"{kept}: a loss of more than the margin of {margin} cannot be ruled out"]
+    return "promote", [f"production accuracy rises by {span}", f"{kept}: within the margin of {margin}"]
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}"
+
+
+def gate(config: Config, round_: Round) -> Decision:
+    """Judge the round's challenger and record the verdict with its evidence."""
+    with writing(config, round_, "gate") as tx:
+        tiers = tx.rows("count_outcomes", round_id=round_.round_id)
+        counts = tx.rows("count_window", pinned_seq=round_.pinned_seq, round_id=round_.round_id)[0]
+        current = {row["stratum"]: _paired(row) for row in tx.rows("count_current", round_id=round_.round_id)}
+        rate = counts["failures"] / max(1, counts["inferences"])
+        none = Paired(0, 0, 0, 0)
+        decision = decide(
+            current.get("failure", none),
+            current.get("success", none),
+            sum_paired([_paired(row) for row in tiers if row["tier"] == "anchor"]),
+            rate,
+            config.gate,
+        )
+        record_evidence(
+            tx,
+            round_,
+            tiers=tiers,
+            clusters=_with_outcomes(tx.rows("count_cluster_outcomes", round_id=round_.round_id), held_row(tx, round_)),
+            flips=tx.rows("list_flips", round_id=round_.round_id),
+            reasons=list(decision.reasons),
+            gate={
+                "confidence": config.gate.confidence,
+                "failure_rate": rate,
+                "strata": {name: asdict(paired) for name, paired in current.items()},
+                "weighted": asdict(decision.weighted),
+                "anchor": asdict(decision.anchor) | {"margin": config.gate.anchor_margin},
+            },
+        )
+        tx.run("set_verdict", round_id=round_.round_id, verdict=decision.verdict)
+    return decision
+
+
+def sum_paired(parts: Sequence[Paired]) -> Paired:
+    """Outcomes over several groups of cases."""
+    return Paired(
+        sum(p.cases for p in parts),
+        sum(p.champion_right for p in parts),
+        sum(p.fixes for p in parts),
+        sum(p.negative_flips for p in parts),
+    )
+
+
+def _paired(row: Row) -> Paired:
+    return Paired(row["cases"], row["champion_right"], row["fixes"], row["negative_flips"])
+
+
+def _with_outcomes(outcomes: list[Row], row: Row) -> list[Row]:
+    found = {outcome.pop("cluster_id"): outcome for outcome in outcomes}
+    nothing = {"train": 0, "unseen": 0, "unseen_fixed": 0}
+    return [cluster | found.get(cluster["cluster_id"], nothing) for cluster in json.loads(row["evidence"])["clusters"]]
+
+
+@task(name="gate", cache_policy=NO_CACHE)
+def gate_task(config: Config, round_: Round) -> Decision:
+    """Prefect task around `gate`."""
+    decision = gate(config, round_)
+    get_run_logger().info("Verdict: %s. %s", decision.verdict, "; ".join(decision.reasons))
+    return decision
+
+
+def verdict_of(config: Config, round_: Round) -> str:
+    """The verdict that was recorded for the round."""
+    with State(config.database).transaction() as tx:
+        return str(held_row(tx, round_)["verdict"])

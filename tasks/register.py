@@ -1,0 +1,221 @@
+"""Stage 10: the adapter, its metrics, its snapshot and the evidence go to MLflow, as a registered model version.
+
+The adapter alone is logged; the base model is referred to. Everything is find-or-create, keyed by the round: a run
+that was cut short is deleted and logged again, a finished one is found, and a version is created once.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from tasks.child import Progress, run_child
+from tasks.config import Config
+from tasks.db import State
+from tasks.errors import FlywheelError
+from tasks.records import now
+from tasks.rounds import Round, complete_evidence, held_row, keep_lease, writing
+from tasks.train import WEIGHTS
+
+ROUND_TAG = "flywheel.round_key"
+MODEL_TAG = "flywheel.model_id"
+REQUIREMENTS = ["torch", "transformers", "peft"]
+
+
+def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Log and register in this process (the child); the run's id and the version. See `register` for the spec."""
+    import mlflow
+
+    mlflow.set_tracking_uri(spec["tracking_uri"])
+    client = mlflow.MlflowClient()
+    experiment_id = _experiment(client, spec["workload"], spec["artifact_location"])
+    run_id, model_id = _finished_run(client, experiment_id, spec["round_key"]) or _log_run(client, experiment_id, spec)
+    version = _version(client, spec, model_id)
+    return {"run_id": run_id, "version": version}
+
+
+def _experiment(client: Any, name: str, artifact_location: str | None) -> str:
+    found = client.get_experiment_by_name(name)
+    return found.experiment_id if found else client.create_experiment(name, artifact_location=artifact_location)
+
+
+def _finished_run(client: Any, experiment_id: str, round_key: str) -> tuple[str, str] | None:
+    """The round's run, if it was logged whole; unfinished ones are deleted."""
+    for run in client.search_runs([experiment_id], f"tags.`{ROUND_TAG}` = '{round_key}'"):
+        if MODEL_TAG in run.data.tags:
+            return run.info.run_id, run.data.tags[MODEL_TAG]
+        client.delete_run(run.info.run_id)
+    return None
+
+
+def _log_run(client: Any, experiment_id: str, spec: dict[str, Any]) -> tuple[str, str]:
+    import mlflow
+
+    evidence = spec["evidence"]
+    tags = {
+        ROUND_TAG: spec["round_key"],
+        "verdict": evidence["verdict"],
+        "snapshot": evidence["snapshot"]["hash"],
+    }
+    with mlflow.start_run(experiment_id=experiment_id, run_name=f"round {evidence['round']}", tags=tags) as run:
+        mlflow.log_params(dict(_flatten(spec["params"])))
+        mlflow.log_metrics(tier_metrics(evidence))
+        for step, loss in evidence["training"]["loss"]:
+            mlflow.log_metric("train/loss", loss, step=step)
+        _log_snapshot(evidence["snapshot"]["hash"], spec["snapshot_path"])
+        _log_tables_and_charts(evidence)
+        model_id = _log_adapter(spec["base"], spec["adapter_path"])
+        client.set_tag(run.info.run_id, MODEL_TAG, model_id)
+    return run.info.run_id, model_id
+
+
+def tier_metrics(evidence: dict[str, Any]) -> dict[str, float]:
+    """What MLflow's comparison shows side by side: accuracies, fixes and negative flips a tier, and the gate's view."""
+    metrics: dict[str, float] = {}
+    for row in evidence["tiers"]:
+        name = "/".join(part for part in (row["tier"], row["stratum"]) if part)
+        metrics[f"{name}/accuracy"] = row["challenger_right"] / row["cases"]
+        metrics[f"{name}/champion_accuracy"] = row["champion_right"] / row["cases"]
+        metrics[f"{name}/fixes"] = row["fixes"]
+        metrics[f"{name}/negative_flips"] = row["negative_flips"]
+        metrics[f"{name}/cases"] = row["cases"]
+    for test in ("weighted", "anchor"):
+        for key in ("champion", "challenger", "difference", "low", "high"):
+            metrics[f"gate/{test}_{key}"] = evidence["gate"][test][key]
+    metrics["production/failure_rate"] = evidence["counts"]["failure_rate"]
+    metrics["train/seconds"] = evidence["training"]["seconds"]
+    return metrics
+
+
+def _flatten(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, part in value.items():
+        if isinstance(part, dict):
+            yield from _flatten(part, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", part
+
+
+def _log_snapshot(snapshot_hash: str, path: str) -> None:
+    """The snapshot as the run's dataset input: the rows' origins and texts, under the snapshot's own hash."""
+    import mlflow
+    import polars as pl
+
+    rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    frame = pl.DataFrame(
+        [
+            {key: row[key] for key in ("signal", "source", "producer", "signal_id")}
+            | {"input": row["messages"][-2]["content"], "answer": row["messages"][-1]["content"]}
+            for row in rows
+        ]
+    )
+    dataset = mlflow.data.from_polars(frame, source=path, name="snapshot", digest=snapshot_hash[:36])
+    mlflow.log_input(dataset, context="training")
+    mlflow.log_artifact(path, "snapshot")
+
+
+def _log_tables_and_charts(evidence: dict[str, Any]) -> None:
+    import mlflow
+
+    from tasks import charts
+    from tasks.markdown import flips_table, verdict_markdown
+
+    mlflow.log_dict(evidence, "evidence.json")
+    mlflow.log_text(verdict_markdown(evidence), "verdict.md")
+    flips = flips_table(evidence)
+    if flips:
+        mlflow.log_table({key: [row[key] for row in flips] for key in flips[0]}, "flips.json")
+    for name in ("tier_chart", "gate_chart", "cluster_chart"):
+        mlflow.log_figure(getattr(charts, name)(evidence), f"charts/{name}.png")
+
+
+def _log_adapter(base: str, adapter_path: str) -> str:
+    """Log the adapter without its base; the id of the logged model.
+
+    Raises:
+        FlywheelError: the weights that arrived are not those that were gated.
+    """
+    import mlflow
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter_path)
+    logged = mlflow.transformers.log_model(
+        {"model": model, "tokenizer": AutoTokenizer.from_pretrained(base)},
+        name="adapter",
+        task="text-generation",
+        base_model_path=base if Path(base).is_dir() else None,
+        pip_requirements=REQUIREMENTS,
+    )
+    location = mlflow.get_logged_model(logged.model_id).artifact_location
+    copy = mlflow.artifacts.download_artifacts(f"{location}/peft/{WEIGHTS}")
+    if Path(copy).read_bytes() != (Path(adapter_path) / WEIGHTS).read_bytes():
+        raise FlywheelError(f"the registry's copy of {adapter_path} differs from what was gated; run the round again")
+    return str(logged.model_id)
+
+
+def _version(client: Any, spec: dict[str, Any], model_id: str) -> str:
+    """The registered version of the logged model, created if need be, with its tags and the `challenger` alias."""
+    import mlflow
+
+    name = spec["workload"]
+    known = {version.model_id: version for version in client.search_model_versions(f"name = '{name}'")}
+    version = known.get(model_id) or mlflow.register_model(f"models:/{model_id}", name)
+    client.update_model_version(name, version.version, spec["description"])
+    for key, value in spec["version_tags"].items():
+        client.set_model_version_tag(name, version.version, key, value)
+    client.set_registered_model_alias(name, "challenger", version.version)
+    return str(version.version)
+
+
+def register(config: Config, round_: Round) -> str:
+    """Register the round's adapter in a child process; its version."""
+    from tasks.headlines import verdict_sentence
+
+    with State(config.database).transaction() as tx:
+        row = held_row(tx, round_)
+        snapshot = tx.rows("get_snapshot", snapshot_hash=row["snapshot_hash"])[0]
+    evidence = complete_evidence(config.name, row)
+    spec = {
+        "tracking_uri": config.tracking_uri,
+        "artifact_location": config.artifact_location,
+        "workload": config.name,
+        "round_key": round_.round_key,
+        "evidence": evidence,
+        "params": config.model_dump(mode="json", include={"model", "adapter", "trainer", "blend", "split", "gate"}),
+        "snapshot_path": snapshot["path"],
+        "base": str(Path(config.model.base).resolve()) if Path(config.model.base).is_dir() else config.model.base,
+        "adapter_path": row["adapter_path"],
+        "description": verdict_sentence(evidence),
+        "version_tags": {
+            "verdict": row["verdict"],
+            "round": str(round_.round_id),
+            "snapshot": row["snapshot_hash"][:12],
+            "adapter_sha256": row["adapter_sha256"][:12],
+        },
+    }
+    with keep_lease(config, round_):
+        version = str(run_child("tasks.register:main", spec, config.round_folder(round_.round_id))["version"])
+    with writing(config, round_, "register") as tx:
+        tx.run(
+            "insert_version",
+            version=version,
+            round_id=round_.round_id,
+            snapshot_hash=row["snapshot_hash"],
+            adapter_path=row["adapter_path"],
+            adapter_sha256=row["adapter_sha256"],
+            created_at=now(),
+        )
+        tx.run("set_challenger", round_id=round_.round_id, version=version)
+    return version
+
+
+@task(name="register", cache_policy=NO_CACHE)
+def register_task(config: Config, round_: Round) -> str:
+    """Prefect task around `register`."""
+    version = register(config, round_)
+    get_run_logger().info("Registered %s version %s in MLflow, alias challenger", config.name, version)
+    return version

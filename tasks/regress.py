@@ -1,0 +1,223 @@
+"""Stage 8: champion and challenger answer the whole regression suite, on one vLLM engine, in a child process.
+
+Both are LoRA adapters of the same engine (a champion without an adapter is the bare base model), so that nothing
+but the adapter differs between them. Before any case is judged, the server's log-probabilities are held against
+the trainer's: what is gated must be what was trained.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from tasks.child import Progress, run_child
+from tasks.config import Config
+from tasks.db import Row, State, Transaction
+from tasks.errors import FlywheelError
+from tasks.rounds import Round, held_row, keep_lease, record_evidence, writing
+from tasks.score import make_scorer
+from tasks.train import adapter_sha256
+
+ROLES = ("champion", "challenger")
+CHUNK = 512
+SERVER_LOGPROBS = 20
+MAX_SEQUENCES = 256
+KV_CACHE_GIB = "1"
+
+
+def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Generate in this process (the child): the outputs of each role, in the prompts' order. See `regress`.
+
+    Raises:
+        FlywheelError: trainer and server disagree, or a prompt leaves no room for its answer.
+    """
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", KV_CACHE_GIB)
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    import torch
+    from vllm import LLM
+
+    llm = LLM(
+        model=spec["base"],
+        dtype="bfloat16" if torch.cuda.is_available() else "float32",
+        enable_lora=True,
+        max_lora_rank=spec["max_lora_rank"],
+        max_loras=len(ROLES),
+        max_model_len=spec["max_length"],
+        max_num_seqs=MAX_SEQUENCES,
+        enforce_eager=not torch.cuda.is_available(),
+        seed=0,
+    )
+    agreement = _agreement(llm, spec["adapters"]["challenger"], spec["probe"])
+    if agreement["max_abs_difference"] > spec["logprob_tolerance"]:
+        raise FlywheelError(
+            f"trainer and server disagree: a log-probability differs by {agreement['max_abs_difference']:.4f} nats "
+            f"(tolerance {spec['logprob_tolerance']}), so what would be gated is not what was trained; check that "
+            f"model.base is the folder the adapter was trained on"
+        )
+    prompts = _prompts(llm.get_tokenizer(), spec["inputs"], spec["max_length"] - spec["max_new_tokens"])
+    outputs = _generate(llm, prompts, spec["adapters"], spec["max_new_tokens"], progress)
+    return {"outputs": outputs, "logprob_agreement": agreement | {"tolerance": spec["logprob_tolerance"]}}
+
+
+def _request(role: str, adapter: str | None) -> Any:
+    from vllm.lora.request import LoRARequest
+
+    return LoRARequest(Path(adapter).name, ROLES.index(role) + 1, adapter) if adapter else None
+
+
+def _agreement(llm: Any, adapter: str, probe: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The largest difference (nats) between the trainer's and the server's log-probabilities of the likeliest tokens.
+
+    Prefix by prefix, each answered with one token: the CPU build cannot give log-probabilities of a prompt's own
+    tokens under an adapter.
+    """
+    from vllm import SamplingParams
+
+    answers = llm.generate(
+        [{"prompt_token_ids": row["token_ids"]} for row in probe],
+        SamplingParams(max_tokens=1, temperature=0.0, logprobs=SERVER_LOGPROBS),
+        lora_request=_request("challenger", adapter),
+        use_tqdm=False,
+    )
+    differences = []
+    for row, answer in zip(probe, answers, strict=True):
+        served = {token: entry.logprob for token, entry in answer.outputs[0].logprobs[0].items()}
+        # A token that the server does not list is less likely there than all it lists.
+        floor = min(served.values())
+        differences += [abs(logprob - served.get(token, floor)) for token, logprob in row["likeliest"]]
+    return {"tokens": len(differences), "max_abs_difference": max(differences)}
+
+
+def _prompts(tokenizer: Any, inputs: Sequence[Any], room: int) -> list[dict[str, Any]]:
+    """Token ids of each input's chat, up to where the answer begins."""
+    prompts = []
+    for messages in inputs:
+        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        if len(ids) > room:
+            raise FlywheelError(
+                f"a regression case has {len(ids)} tokens, which leaves no room for an answer within "
+                f"model.max_length; raise it. The case begins: {messages[-1]['content'][:60]!r}"
+            )
+        prompts.append({"prompt_token_ids": list(ids)})
+    return prompts
+
+
+def _generate(
+    llm: Any,
+    prompts: list[dict[str, Any]],
+    adapters: dict[str, str | None],
+    max_new_tokens: int,
+    progress: Progress,
+) -> dict[str, list[str]]:
+    from vllm import SamplingParams
+
+    greedy = SamplingParams(temperature=0.0, max_tokens=max_new_tokens)
+    total = len(prompts) * len(adapters)
+    outputs: dict[str, list[str]] = {}
+    for role, adapter in adapters.items():
+        outputs[role] = []
+        for start in range(0, len(prompts), CHUNK):
+            answers = llm.generate(
+                prompts[start : start + CHUNK], greedy, lora_request=_request(role, adapter), use_tqdm=False
+            )
+            outputs[role] += [answer.outputs[0].text for answer in answers]
+            progress(done=sum(map(len, outputs.values())), total=total)
+    return outputs
+
+
+def regress(config: Config, round_: Round, on_progress: Progress | None = None) -> dict[str, Any]:
+    """Run the suite as of this round on both models and store each case's outcome; counts.
+
+    Raises:
+        FlywheelError: an adapter is not the one that was recorded, or see `main`.
+    """
+    with State(config.database).transaction() as tx:
+        cases = tx.rows("list_active_cases", round_id=round_.round_id)
+        adapters = _adapters(tx, round_)
+    folder = config.round_folder(round_.round_id)
+    spec = {
+        "base": config.model.base,
+        "adapters": adapters,
+        "max_lora_rank": max(_rank(adapter) for adapter in adapters.values() if adapter),
+        "max_length": config.model.max_length,
+        "max_new_tokens": config.model.max_new_tokens,
+        "inputs": [json.loads(case["input"]) for case in cases],
+        "probe": json.loads((folder / "probe.json").read_text(encoding="utf-8")),
+        "logprob_tolerance": config.gate.logprob_tolerance,
+    }
+    with keep_lease(config, round_):
+        answered = run_child("tasks.regress:main", spec, folder, on_progress)
+    results = _judge(config, round_, cases, answered["outputs"])
+    with writing(config, round_, "regress") as tx:
+        tx.run("delete_case_results", round_id=round_.round_id)
+        tx.load("insert_case_results", results)
+        record_evidence(tx, round_, logprob_agreement=answered["logprob_agreement"])
+    return {"cases": len(cases)} | answered["logprob_agreement"]
+
+
+def _adapters(tx: Transaction, round_: Round) -> dict[str, str | None]:
+    """The folder of each role's adapter, its hash checked; None for a champion that is the bare base model."""
+    challenger = held_row(tx, round_)
+    champion = tx.row("get_version", version=round_.champion_version) if round_.champion_version else None
+    return {
+        role: _checked(row["adapter_path"], row["adapter_sha256"]) if row else None
+        for role, row in zip(ROLES, (champion, challenger), strict=True)
+    }
+
+
+def _checked(path: str, recorded: str) -> str:
+    if (found := adapter_sha256(Path(path))) != recorded:
+        raise FlywheelError(
+            f"the adapter {path} has sha256 {found[:12]}, not the recorded {recorded[:12]}; "
+            f"restore it from the registry's copy"
+        )
+    return str(Path(path).resolve())
+
+
+def _rank(adapter: str) -> int:
+    return int(json.loads((Path(adapter) / "adapter_config.json").read_text(encoding="utf-8"))["r"])
+
+
+def _judge(config: Config, round_: Round, cases: Sequence[Row], outputs: dict[str, list[str]]) -> Any:
+    import polars as pl
+
+    scorer = make_scorer(config.scorer)
+    versions = {"champion": round_.champion_version or "base", "challenger": f"round {round_.round_id}"}
+    return pl.DataFrame(
+        [
+            {
+                "round_id": round_.round_id,
+                "role": role,
+                "model_version": versions[role],
+                "case_id": case["case_id"],
+                "output": output,
+                "is_right": scorer(output, case["expected"]),
+            }
+            for role in ROLES
+            for case, output in zip(cases, outputs[role], strict=True)
+        ]
+    )
+
+
+@task(name="regress", cache_policy=NO_CACHE)
+def regress_task(config: Config, round_: Round) -> None:
+    """Prefect task around `regress`, with a progress bar in the UI."""
+    logger = get_run_logger()
+    bar = create_progress_artifact(progress=0.0, description=f"Regression suite of round {round_.round_id}")
+    logger.info("Starting one vLLM engine for champion and challenger")
+
+    def show(done: int, total: int) -> None:
+        update_progress_artifact(artifact_id=bar, progress=100 * done / total)  # type: ignore[arg-type]
+        logger.info("%d of %d answers", done, total)
+
+    made = regress(config, round_, show)
+    logger.info(
+        "Both models answered %d cases; trainer and server agree to %.1e nats over %d tokens",
+        made["cases"], made["max_abs_difference"], made["tokens"],
+    )  # fmt: skip
