@@ -1,0 +1,1 @@
+"""Prefect flows and the command line: order, branching, approval and artifacts of correction rounds."""

@@ -1,0 +1,168 @@
+"""What a person reads in the terminal when rounds are done: verdicts, why, before and after, what to do next.
+
+    print_summary([json.loads(path.read_text()) for path in evidence_files], report=Path("report.html"))
+
+Colour is the terminal's when there is one; piped, the same lines come as plain text. Text from data is never
+taken as Rich markup, and its control characters are gone before it gets here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.box import ROUNDED
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from tasks.headlines import (
+    Evidence,
+    Headline,
+    champion_now,
+    count,
+    dig,
+    headline,
+    number,
+    outcome,
+    percent,
+    plain,
+    points,
+    ranked_clusters,
+    verdict_sentence,
+    verdict_word,
+    why,
+)
+
+__all__ = ["print_summary", "verdict_sentence"]
+
+COLOURS = {"promote": "green", "hold": "yellow", "reject": "red"}
+SIGNS = {"promote": "✓", "hold": "=", "reject": "✗"}
+SHOWN_CLUSTERS = 5
+ASCII = str.maketrans({"→": ">", "−": "-", "–": "-", "·": "-", "✓": "+", "✗": "x", "…": "...", "█": "#", "░": "."})
+
+
+class _Pen:
+    """Text for one console: what it cannot encode becomes ASCII, so that a pipe never fails on an arrow."""
+
+    def __init__(self, console: Console) -> None:
+        self.encoding = console.encoding
+        self.unicode = console.encoding.lower().startswith("utf")
+
+    def __call__(self, text: str, style: str = "") -> Text:
+        if not self.unicode:
+            text = text.translate(ASCII).encode(self.encoding, "replace").decode(self.encoding)
+        return Text(text, style=style)
+
+
+def _change(before: str, after: str) -> str:
+    return f"{before} → {after}"
+
+
+def _failure_line(h: Headline, promoted: bool) -> tuple[str, str]:
+    rates = _change(percent(h.failure_before), percent(h.failure_after)) + ("" if promoted else " had it served")
+    known = "" if h.low is None or h.high is None else f" ({points(-h.high)} to {points(-h.low)} pts)"
+    return "production failures", rates + known
+
+
+def _facts(evidence: Evidence) -> list[tuple[str, str]]:
+    """The before and after of a round, as (name, value), what was not measured left out."""
+    h = headline(evidence)
+    facts: list[tuple[str, str]] = []
+    if h.failure_after is not None:
+        facts.append(_failure_line(h, dig(evidence, "verdict") == "promote"))
+    if h.unseen_cases is not None:
+        right = _change(count(h.unseen_before), count(h.unseen_right))
+        facts.append(("unseen failures right", f"{right} of {count(h.unseen_cases)}"))
+    if h.negative_flips is not None:
+        facts.append(
+            (
+                "negative flips",
+                f"{count(h.negative_flips)} of {count(h.cases)} cases ({count(h.fixes)} fixes)",
+            )
+        )
+    if h.anchor is not None:
+        margin = "" if h.anchor_margin is None else f", may lose {points(h.anchor_margin).lstrip('+')}"
+        facts.append(("anchor", f"{points(h.anchor)} points{margin}"))
+    if not facts and dig(evidence, "counts"):
+        read, failed = (number(evidence, "counts", key) for key in ("read", "failures"))
+        facts.append(("came in", f"{count(read)} rows, {count(failed)} failures"))
+    return facts
+
+
+def _facts_table(facts: list[tuple[str, str]], pen: _Pen) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for name, value in facts:
+        table.add_row(pen(name, "dim"), pen(value))
+    return table
+
+
+def _bar(share: float, width: int = 8) -> str:
+    full = round(share * width)
+    return "█" * full + "░" * (width - full)
+
+
+def _clusters_table(clusters: list[dict[str, Any]], pen: _Pen) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), expand=True, show_edge=False, header_style="dim")
+    table.add_column("cluster", ratio=1, no_wrap=True, overflow="ellipsis" if pen.unicode else "crop")
+    for name in ("failures", "unseen fixed"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for c in clusters[:SHOWN_CLUSTERS]:
+        unseen, fixed = number(c, "unseen"), number(c, "unseen_fixed")
+        share = pen(_bar(fixed / unseen) if unseen and fixed is not None else "", "cyan")
+        label = " ".join(plain(c.get("label") or c.get("cluster_id")).split())
+        table.add_row(pen(label), pen(count(c.get("failures"))), pen(f"{count(fixed)} of {count(unseen)}"), share)
+    return table
+
+
+def _panel(evidence: Evidence, pen: _Pen) -> Panel:
+    """One round: the outcome and why, before and after, the clusters that matter most."""
+    verdict = str(dig(evidence, "verdict"))
+    colour = COLOURS.get(verdict, "yellow")
+    parts: list[RenderableType] = [pen(outcome(evidence) + ".", "bold")]
+    if reason := why(evidence):
+        parts.append(pen(reason))
+    if facts := _facts(evidence):
+        parts += [Text(), _facts_table(facts, pen)]
+    if clusters := ranked_clusters(evidence):
+        parts += [Text(), _clusters_table(clusters, pen)]
+        if len(clusters) > SHOWN_CLUSTERS:
+            more = len(clusters) - SHOWN_CLUSTERS
+            parts.append(pen(f"and {more} smaller cluster{'s' if more > 1 else ''}", "dim"))
+    title = pen(
+        f" Round {dig(evidence, 'round') or '?'} · {SIGNS.get(verdict, '…')} {verdict_word(evidence)} ",
+        "bold " + colour,
+    )
+    return Panel(Group(*parts), title=title, title_align="left", border_style=colour, box=ROUNDED, padding=(0, 2))
+
+
+def _next_steps(rounds: list[dict[str, Any]], report: Path | None) -> list[tuple[str, str]]:
+    _, version = champion_now(rounds)
+    steps = [("Look around", "make up")]
+    if report is not None:
+        steps.append(("Read the report", str(report)))
+    if version is not None:
+        steps.append(("Trace its data", f"flywheel lineage {version}"))
+    return steps
+
+
+def print_summary(rounds: list[dict[str, Any]], console: Console | None = None, report: Path | None = None) -> None:
+    """Print the rounds' evidence, oldest first, then who is champion and what to do next.
+
+    `rounds` may lack parts (a killed or too small round). `report` is where the HTML report was written.
+    """
+    console = console or Console()
+    pen = _Pen(console)
+    for evidence in sorted(rounds, key=lambda e: number(e, "round") or 0):
+        console.print(_panel(evidence, pen))
+    champion, version = champion_now(rounds)
+    registered = f" (registered version {version})" if version is not None else ""
+    console.print()
+    if champion:
+        console.print(pen("Champion: ").append(pen(f"{champion}{registered}", "bold green")))
+    else:
+        console.print(pen("No round has been finished yet." if rounds else "No round has run yet."))
+    for name, command in _next_steps(rounds, report):
+        console.print(pen(f"{name + ':':<17}", "dim").append(pen(command, "bold")), soft_wrap=True)

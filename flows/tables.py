@@ -1,0 +1,62 @@
+"""Terminal tables of `flywheel status` and `flywheel lineage`."""
+
+from collections import Counter
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_status(status: dict[str, Any], console: Console | None = None) -> None:
+    """Champion, one line a round, and the counts."""
+    console = console or Console(highlight=False)
+    console.print(f"[bold]{status['workload']}[/bold]: the champion is [bold]{status['champion']['label']}[/bold]")
+    if status["rounds"]:
+        console.print(_rounds_table(status["rounds"]))
+    counts = status["counts"]
+    console.print(
+        f"{counts['read']} rows read = {counts['stored']} stored + {counts['known']} known "
+        f"+ {counts['quarantined']} quarantined ({'reconciles' if counts['reconciles'] else 'DOES NOT RECONCILE'})"
+    )
+    console.print(
+        f"{counts['inferences']} inferences, {counts['failures']} failures, {counts['corrections']} corrections, "
+        f"{counts['feedback']} thumbs, {counts['demonstrations']} demonstrations, "
+        f"{counts['regression_cases']} regression cases"
+    )
+    for reason, rows in status["excluded_corrections"].items():
+        console.print(f"  {rows} corrections left out: {reason}")
+    for move in status["unfinished_moves"]:
+        console.print(
+            f"[yellow]A move to {move['to_version'] or 'base'} was intended and not made; make it again[/yellow]"
+        )
+
+
+def _rounds_table(rounds: list[dict[str, Any]]) -> Table:
+    table = Table("round", "stage", "verdict", "challenger", "champion after", "why", box=None, pad_edge=False)
+    for row in rounds:
+        challenger = row["challenger"]["label"] if row["challenger"] else "-"
+        why = (row["reasons"] or ["-"])[0]
+        verdict = row["verdict"] or "-"
+        table.add_row(str(row["round"]), row["stage"], verdict, challenger, row["champion_after"]["label"], why)
+    return table
+
+
+def print_lineage(lineage: dict[str, Any], console: Console | None = None) -> None:
+    """What a version is made of, by kind, source and producer; the rows themselves are in the JSON."""
+    console = console or Console(highlight=False)
+    console.print(
+        f"[bold]{lineage['workload']} v{lineage['version']}[/bold]: round {lineage['round']}, "
+        f"verdict {lineage['verdict']}, on base {lineage['base']}"
+    )
+    console.print(f"snapshot {lineage['snapshot_hash'][:12]}, adapter {lineage['adapter_sha256'][:12]}")
+    counts = Counter((row["kind"], row["source"], row["producer"]) for row in lineage["rows"])
+    table = Table("kind", "source", "producer", "rows", box=None, pad_edge=False)
+    for (kind, source, producer), rows in sorted(counts.items()):
+        table.add_row(kind, source, producer, str(rows))
+    console.print(table)
+    console.print(f"Each of the {len(lineage['rows'])} rows: flywheel lineage {lineage['version']} --json")
+    for move in lineage["moves"]:
+        console.print(
+            f"{move['created_at']:%Y-%m-%d %H:%M} {move['event']}: {move['from_version'] or 'base'} → "
+            f"{move['to_version'] or 'base'} by {move['moved_by']} ({move['reason']})"
+        )
