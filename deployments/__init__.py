@@ -1,0 +1,1 @@
+"""How the flows are deployed: `prefect.yaml`, and `python -m deployments.up`, which starts it all here."""

@@ -1,0 +1,43 @@
+"""What a round found, as artifacts in Prefect's UI: clusters, blend, flips and verdict."""
+
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+
+def publish_clusters(evidence: dict[str, Any]) -> None:
+    """The ranked clusters of the round's failures, as a table."""
+    from tasks.markdown import clusters_table
+
+    create_table_artifact(
+        key=f"{evidence['workload']}-clusters",
+        table=clusters_table(evidence),
+        description=f"Failure classes of round {evidence['round']}, by their share of traffic",
+    )
+
+
+def publish_blend(evidence: dict[str, Any]) -> None:
+    """What the snapshot is made of, as a table."""
+    from tasks.markdown import blend_table
+
+    create_table_artifact(
+        key=f"{evidence['workload']}-blend",
+        table=blend_table(evidence),
+        description=f"Training rows of round {evidence['round']}, snapshot {evidence['snapshot']['hash'][:12]}",
+    )
+
+
+def publish_verdict(evidence: dict[str, Any]) -> None:
+    """The verdict with its reasons, and the flips, negative ones first."""
+    from tasks.markdown import flips_table, verdict_markdown
+
+    create_markdown_artifact(
+        key=f"{evidence['workload']}-verdict",
+        markdown=verdict_markdown(evidence),
+        description=f"Verdict of round {evidence['round']}",
+    )
+    create_table_artifact(
+        key=f"{evidence['workload']}-flips",
+        table=flips_table(evidence),
+        description=f"Cases that flipped in round {evidence['round']}",
+    )

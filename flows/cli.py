@@ -1,0 +1,200 @@
+"""The `flywheel` command. Heavy imports wait until a command needs them, so that `--help` is instant."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from tasks.config import Config
+
+app = typer.Typer(
+    help="Turns production failures of a fine-tuned model into the next, verified model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+FLOWS = ("run_round", "collect_failures")
+DEFAULT_CONFIG = "configs/tickets.yaml"
+
+ConfigOption = Annotated[str, typer.Option("--config", help="YAML file of the workload.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn an error that the user can act on into one line on standard error and exit status 1."""
+    from tasks.errors import FlywheelError
+
+    try:
+        yield
+    except FlywheelError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def run(
+    flow: Annotated[str, typer.Argument(help=f"One of: {', '.join(FLOWS)}.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    min_corrections: Annotated[
+        int | None, typer.Option(min=1, help="Corrections that make a round worth running.")
+    ] = None,
+    requested_by: Annotated[str, typer.Option(help="Who asks for it; recorded with the round.")] = "person:cli",
+) -> None:
+    """Run a flow now."""
+    with _one_line_errors():
+        from tasks.errors import ConfigError
+
+        if flow not in FLOWS:
+            raise ConfigError(f"there is no flow {flow}; the flows are {', '.join(FLOWS)}")
+        loaded = _prepare(config)
+        request = {"config": config, "min_corrections": min_corrections, "requested_by": requested_by}
+        result = _call_flow(flow, request)
+    _show_outcome(flow, result, loaded)
+
+
+def _prepare(path: str) -> "Config":
+    """Check the config before anything is started, and give Prefect a home beside the state."""
+    from tasks.config import load_config
+
+    config = load_config(path)
+    os.environ.setdefault("PREFECT_HOME", str((config.home / "prefect").resolve()))
+    return config
+
+
+def _call_flow(name: str, request: dict[str, Any]) -> Any:
+    import importlib
+
+    from flows.logs import shorten_known_errors
+    from tasks.config import RoundRequest
+
+    shorten_known_errors()
+    return getattr(importlib.import_module(f"flows.{name}"), name)(RoundRequest(**request))
+
+
+def _show_outcome(flow: str, result: Any, config: "Config") -> None:
+    if flow == "collect_failures":
+        typer.echo(
+            f"read {result.read} = stored {result.stored} + known {result.known} + quarantined {result.quarantined}"
+        )
+    elif result is None:
+        typer.echo("Nothing to do: no unfinished round, and too few new corrections for another.")
+    else:
+        _show_rounds(config, [result])
+
+
+def _show_rounds(config: "Config", shown: list[dict[str, Any]]) -> None:
+    from flows.summary import print_summary
+    from tasks.report import write_report
+    from tasks.rounds import read_evidence
+
+    report = write_report(read_evidence(config), config.folder / "report.html")
+    print_summary(shown, report=report)
+
+
+@app.command()
+def demo(
+    workload: Annotated[str, typer.Option(help="tickets or banking77.")] = "tickets",
+    data: Annotated[Path | None, typer.Option(help="banking77: folder with train.csv and test.csv.")] = None,
+) -> None:
+    """Run a workload from nothing: teach its base model, serve traffic, turn the flywheel."""
+    with _one_line_errors():
+        config_file = f"configs/{workload}.yaml"
+        config = _prepare(config_file)
+        from flows.logs import shorten_known_errors
+        from flows.run_demo import run_demo
+
+        shorten_known_errors()
+        run_demo(config, config_file, data)
+
+
+@app.command()
+def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Where a workload stands: champion, rounds with their verdicts, counts."""
+    with _one_line_errors():
+        from tasks.config import load_config
+        from tasks.lineage import status as read_status
+
+        found = read_status(load_config(config))
+    if as_json:
+        _print_json(found)
+    else:
+        from flows.tables import print_status
+
+        print_status(found)
+
+
+@app.command()
+def lineage(
+    version: Annotated[str, typer.Argument(help="A registered version, or with --correction a correction's id.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    correction: Annotated[
+        bool,
+        typer.Option("--correction", help="Ask from the other end: which versions hold this correction?"),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """What a version was trained on: each row's source, producer and kind."""
+    with _one_line_errors():
+        from tasks.config import load_config
+        from tasks.lineage import lineage as read_lineage
+        from tasks.lineage import versions_with_correction
+
+        loaded = load_config(config)
+        if correction:
+            _print_json(versions_with_correction(loaded, version))
+            return
+        found = read_lineage(loaded, version.removeprefix("v"))
+    if as_json:
+        _print_json(found)
+    else:
+        from flows.tables import print_lineage
+
+        print_lineage(found)
+
+
+@app.command()
+def promote(
+    version: Annotated[str, typer.Argument(help="A registered version, or base for the bare base model.")],
+    by: Annotated[str, typer.Option(help="Your name, for the audit log.")],
+    reason: Annotated[str, typer.Option(help="Why, for the audit log.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Make a version the champion by hand: an override, or a roll-back."""
+    with _one_line_errors():
+        from tasks.config import load_config
+        from tasks.promote import BASE, move_champion
+        from tasks.rounds import label
+
+        target = None if version == BASE else version.removeprefix("v")
+        before, after = move_champion(load_config(config), target, f"person:{by}", reason)
+    undo = before or BASE
+    typer.echo(f"The champion is {label(after)['label']} (it was {label(before)['label']}).")
+    typer.echo(f"To undo: flywheel promote {undo} --by {by} --reason '...' --config {config}")
+
+
+@app.command()
+def abandon(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Give up an unfinished round; its corrections stay in the state."""
+    with _one_line_errors():
+        from tasks.config import load_config
+        from tasks.rounds import abandon as abandon_round
+
+        closed = abandon_round(load_config(config))
+    typer.echo("There is no unfinished round." if closed is None else f"Round {closed} was given up.")
+
+
+def _print_json(value: Any) -> None:
+    json.dump(value, sys.stdout, indent=1, default=str, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,20 @@
+"""Prefect's log lines for errors that a user can act on: one line, without a traceback."""
+
+import logging
+
+from tasks.errors import FlywheelError
+
+
+class _ShortenKnownErrors(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep the record; drop the traceback of a FlywheelError, whose message says it all."""
+        if record.exc_info and isinstance(record.exc_info[1], FlywheelError):
+            record.msg, record.args = str(record.exc_info[1]), ()
+            record.exc_info = record.exc_text = None
+        return True
+
+
+def shorten_known_errors() -> None:
+    """Apply to the loggers that Prefect's engine reports failed runs with."""
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_ShortenKnownErrors())

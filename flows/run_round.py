@@ -1,0 +1,55 @@
+"""One correction round: production failures in, a gated and registered model version out.
+
+    flywheel run run_round --config configs/tickets.yaml
+
+A round that was interrupted is picked up at the stage where it stopped. Where nothing new has come in, the flow
+ends after the first step, without loading a model library.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from prefect import flow, get_run_logger
+
+from flows.artifacts import publish_blend, publish_clusters, publish_verdict
+from tasks.collect import collect_task
+from tasks.config import Config, RoundRequest, check_base_model, load_config
+from tasks.rounds import Round, has_work, open_or_resume, read_evidence, stage_of
+
+
+@flow(name="run_round")
+def run_round(request: RoundRequest) -> dict[str, Any] | None:
+    """The evidence of the round that was run, or None where there was nothing to do."""
+    config = load_config(request.config)
+    collect_task(config)
+    minimum = request.min_corrections or config.blend.min_corrections
+    if not has_work(config, minimum):
+        get_run_logger().info("Fewer than %d new corrections: no round is opened", minimum)
+        return None
+    check_base_model(config)
+    round_ = open_or_resume(config, request.requested_by)
+    get_run_logger().info("Round %d of %s, against champion %s", round_.round_id, config.name, round_.champion)
+    while (stage := stage_of(config, round_)) != "closed":
+        run_stage(stage, config, round_)
+    return read_evidence(config, round_.round_id)[0]
+
+
+def run_stage(stage: str, config: Config, round_: Round) -> None:
+    """Run one stage, which moves the round on, and publish what it found to Prefect's UI."""
+    from tasks import blend, cluster, gate, promote, register, regress, screen, split, train
+
+    stages: dict[str, Callable[[Config, Round], object]] = {
+        "screen": screen.screen_task,
+        "cluster": cluster.cluster_task,
+        "split": split.split_task,
+        "blend": blend.blend_task,
+        "train": train.train_task,
+        "regress": regress.regress_task,
+        "gate": gate.gate_task,
+        "register": register.register_task,
+        "promote": promote.finish_task,
+    }
+    stages[stage](config, round_)
+    publish = {"cluster": publish_clusters, "blend": publish_blend, "gate": publish_verdict}.get(stage)
+    if publish is not None:
+        publish(read_evidence(config, round_.round_id)[0])
