@@ -65,7 +65,12 @@ def _prepare(path: str) -> "Config":
     from tasks.config import load_config
 
     config = load_config(path)
-    os.environ.setdefault("PREFECT_HOME", str((config.home / "prefect").resolve()))
+    prefect_home = (config.home / "prefect").resolve()
+    if "PREFECT_HOME" not in os.environ:
+        prefect_home.mkdir(parents=True, exist_ok=True)
+        os.environ["PREFECT_HOME"] = str(prefect_home)
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     return config
 
 

@@ -66,6 +66,7 @@ def _environment() -> dict[str, str]:
         | dict(os.environ)
         | {
             "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root,
+            "OMP_WAIT_POLICY": "passive",  # waiting threads sleep: beside another busy process, spinning costs tenfold
             "TOKENIZERS_PARALLELISM": "false",
             "PYTHONUNBUFFERED": "1",
         }

@@ -50,7 +50,9 @@ def _encode(texts: list[str], encoder: EncoderConfig) -> list[list[float]]:
 def _load(name: str, dtype: str) -> Any:
     import torch
     from sentence_transformers import SentenceTransformer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     try:
         return SentenceTransformer(_folder(name), model_kwargs={"dtype": getattr(torch, dtype)})
     except OSError as error:

@@ -136,14 +136,16 @@ def _order(seed: int, group_hash: str) -> str:
 
 
 def _sides(kind: Kind, groups: int, config: SplitConfig) -> list[Side]:
-    """How many groups of a stratum go to each side, training first: a stratum of one is trained on."""
-    unseen = 0 if kind == "given" else round(config.unseen * groups)
-    anchor = 0 if kind == "failure" else round(config.anchor * groups)
-    held_out = min(unseen + anchor, groups - 1)
-    unseen = min(unseen, held_out)
-    train = groups - held_out
-    counts: dict[Side, int] = {"train": train, "unseen": unseen, "anchor": held_out - unseen}
-    return [side for side, count in counts.items() for _ in range(count)]
+    """How many groups of a stratum go to each side, training first: a stratum of one is trained on.
+
+    Production's rows are held out as `unseen` and given demonstrations as `anchor`. A confirmed call would make a poor
+    anchor: it is there because the champion was right, so that any other model could only be worse on it.
+    """
+    side: Side = "anchor" if kind == "given" else "unseen"
+    share = config.anchor if kind == "given" else config.unseen
+    held_out = min(round(share * groups), groups - 1)
+    train: list[Side] = ["train"] * (groups - held_out)
+    return train + [side] * held_out
 
 
 def split(config: Config, round_: Round) -> dict[str, int]:

@@ -1,5 +1,5 @@
 -- Parameters: $round_id, $pinned_seq. New cases, one a group of near-duplicates and answer: fixed for corrections
--- that are trained on, unseen for held-out production rows, anchor for held-out demonstrations.
+-- that are trained on, unseen for held-out production rows, anchor for held-out given demonstrations.
 insert into regression_cases by name
 with candidates as (
     select
@@ -8,7 +8,7 @@ with candidates as (
         case
             when sides.side = 'train' and signals.signal = 'correction' then 'fixed'
             when sides.side = 'unseen' and signals.stratum is not null then 'unseen'
-            when sides.side = 'anchor' and signals.signal = 'demonstration' then 'anchor'
+            when sides.side = 'anchor' and signals.signal = 'demonstration' and signals.stratum is null then 'anchor'
         end as tier
     from signals
     join sides using (input_hash)

@@ -1,0 +1,262 @@
+"""The `flywheel` command: instant help, one line for what is wrong, and JSON that programs can rely on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from flows.cli import app
+from flows.tables import print_lineage, print_status
+from tasks.blend import blend
+from tasks.config import write_config
+from tasks.lineage import lineage, status
+from tasks.rounds import writing
+from tests.conftest import ROOT, Saved, Workload, correction, inference, make_workload, traffic
+
+
+@pytest.fixture(autouse=True)
+def _own_prefect_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+
+
+def flywheel(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def refused(*arguments: str) -> str:
+    """The one line on standard error that a command ends with."""
+    result = flywheel(*arguments)
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def config_of(workload: Workload) -> str:
+    return str(write_config(workload.config, workload.folder / "config.yaml"))
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    workload = make_workload(tmp_path_factory.mktemp("cli") / "workload")
+    workload.collect("a", traffic(failures=10, successes=10, given=5))
+    round_ = workload.to_split()
+    blend(workload.config, round_)
+    workload.skip(round_, "train")
+    workload.answer(round_, lambda role, case: True)
+    for stage in ("regress", "gate"):
+        with writing(workload.config, round_, stage):
+            pass
+    workload.register(round_)
+    workload.close(round_, "hold", "1")
+    return Saved(workload)
+
+
+@pytest.fixture
+def registered(closed: Saved) -> Workload:
+    """A closed round whose challenger is version 1; the champion is the base model."""
+    return closed.restored()
+
+
+HELP = """
+import sys
+from flows.cli import app
+try:
+    app(["--help"])
+except SystemExit:
+    pass
+heavy = {"prefect", "torch", "mlflow", "duckdb", "polars", "transformers", "numpy", "sklearn"}
+print(sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def test_help_is_instant_and_imports_nothing_heavy() -> None:
+    seconds = []
+    for _ in range(3):
+        started = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", HELP], capture_output=True, text=True, check=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=60,
+        )  # fmt: skip
+        seconds.append(time.monotonic() - started)
+        assert "run" in done.stdout
+        assert done.stderr.strip() == "[]"
+        if min(seconds) < 1.0:
+            break
+    assert min(seconds) < 1.0
+
+
+@pytest.mark.parametrize("command", ["run", "demo", "status", "lineage", "promote", "abandon"])
+def test_each_command_explains_itself(command: str) -> None:
+    result = flywheel(command, "--help")
+    assert result.exit_code == 0
+    assert result.stdout
+
+
+def test_status_imports_neither_prefect_nor_torch(registered: Workload) -> None:
+    code = "import sys; from flows.cli import app; app(sys.argv[1:], standalone_mode=False); "
+    code += "assert not {'prefect', 'torch', 'mlflow'} & set(sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "status", "--config", config_of(registered)], capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "the champion is base" in done.stdout
+
+
+def test_a_flow_that_is_not_there_is_named() -> None:
+    assert "there is no flow bake_cake; the flows are run_round, collect_failures" in refused("run", "bake_cake")
+
+
+COMMANDS: list[list[str]] = [
+    ["run", "run_round"],
+    ["run", "collect_failures"],
+    ["status"],
+    ["lineage", "1"],
+    ["promote", "1", "--by", "maria", "--reason", "better"],
+    ["abandon"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_missing_config_is_named(command: list[str]) -> None:
+    assert "config file /no/such.yaml does not exist" in refused(*command, "--config", "/no/such.yaml")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_broken_config_is_named_with_its_key(workload: Workload, command: list[str]) -> None:
+    path = Path(config_of(workload))
+    path.write_text(path.read_text(encoding="utf-8").replace("r: 16", "r: 17"), encoding="utf-8")
+    line = refused(*command, "--config", str(path))
+    assert f"{path}: adapter.r: vLLM serves ranks" in line
+    assert not workload.config.home.exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS[2:])
+def test_a_missing_state_is_named_and_not_created(workload: Workload, command: list[str]) -> None:
+    assert "does not exist yet" in refused(*command, "--config", config_of(workload))
+    assert not workload.config.home.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--min-corrections", "2000000"], ["--requested-by", ""], ["--requested-by", "x" * 200]]
+)
+def test_a_request_out_of_bounds_is_one_line(workload: Workload, arguments: list[str]) -> None:
+    result = flywheel("run", "collect_failures", "--config", config_of(workload), *arguments)
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code in {1, 2}
+    assert not workload.config.database.exists()
+
+
+def test_a_config_of_another_ending_is_one_line(workload: Workload) -> None:
+    path = write_config(workload.config, workload.folder / "tickets.conf")
+    refused("run", "collect_failures", "--config", str(path))
+
+
+def test_a_demo_of_no_workload_is_one_line() -> None:
+    assert "configs/chess.yaml does not exist" in refused("demo", "--workload", "chess")
+
+
+def test_status_in_json(registered: Workload) -> None:
+    found = json.loads(flywheel("status", "--json", "--config", config_of(registered)).stdout)
+    assert found.keys() == {
+        "workload", "champion", "rounds", "versions", "unfinished_moves", "counts", "excluded_corrections",
+    }  # fmt: skip
+    assert found["champion"] == {"label": "base", "version": None}
+    assert [(r["round"], r["verdict"], r["challenger"]["label"]) for r in found["rounds"]] == [(1, "hold", "v1")]
+    assert found["counts"]["reconciles"] is True
+    assert found["counts"]["read"] == 45
+
+
+def test_lineage_in_json(registered: Workload) -> None:
+    for version in ("1", "v1"):
+        found = json.loads(flywheel("lineage", version, "--json", "--config", config_of(registered)).stdout)
+        assert found["version"] == "1"
+        assert {"kind", "source", "producer", "signal_id", "content_hash"} <= found["rows"][0].keys()
+        assert {row["kind"] for row in found["rows"]} == {"correction", "demonstration"}
+
+
+def test_lineage_from_a_corrections_end(registered: Workload) -> None:
+    id_ = registered.value("select min(correction_id) from corrections where use_for_training")
+    found = json.loads(flywheel("lineage", id_, "--correction", "--config", config_of(registered)).stdout)
+    assert [row["version"] for row in found] == ["1"]
+
+
+def test_lineage_of_an_unknown_version_is_one_line(registered: Workload) -> None:
+    assert "tickets has no version 8; its versions: 1" in refused("lineage", "8", "--config", config_of(registered))
+
+
+def test_tables_for_people(registered: Workload) -> None:
+    shown = flywheel("status", "--config", config_of(registered)).stdout
+    assert "tickets: the champion is base" in shown
+    assert "45 rows read = 45 stored + 0 known + 0 quarantined (reconciles)" in shown
+    shown = flywheel("lineage", "1", "--config", config_of(registered)).stdout
+    assert "person:maria" in shown
+    assert "rule:seed" in shown
+
+
+def test_an_unknown_version_is_not_promoted(registered: Workload) -> None:
+    before = registered.content()
+    assert "tickets has no version 8" in refused(
+        "promote", "v8", "--by", "maria", "--reason", "x", "--config", config_of(registered)
+    )
+    assert registered.content() == before
+
+
+@pytest.mark.parametrize("arguments", [["--by", "maria"], ["--reason", "x"]])
+def test_a_promotion_by_hand_asks_for_name_and_reason(registered: Workload, arguments: list[str]) -> None:
+    result = flywheel("promote", "1", *arguments, "--config", config_of(registered))
+    assert result.exit_code == 2
+    assert registered.value("select count(*) from promotions") == 0
+
+
+def test_a_round_is_given_up_on_request(registered: Workload) -> None:
+    config = config_of(registered)
+    assert "There is no unfinished round." in flywheel("abandon", "--config", config).stdout
+    registered.open()
+    assert "Round 2 was given up." in flywheel("abandon", "--config", config).stdout
+
+
+HOSTILE = ("[/bold]", "[red]x[/red]", "[/]", "[link=http://x]y")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_names_from_data_are_text_and_no_markup(
+    workload: Workload, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A producer or a reason with square brackets must neither crash the table nor vanish from it."""
+    workload.collect("a", [inference("i"), correction("i", by=f"person:{text}"), *traffic(3)])
+    round_ = workload.to_split()
+    blend(workload.config, round_)
+    for stage in ("train", "regress", "gate"):
+        with writing(workload.config, round_, stage) as tx:
+            if stage == "train":
+                tx.run("set_round_adapter", round_id=1, adapter_path="a", adapter_sha256="b" * 64)
+    workload.register(round_)
+    workload.close(round_, "hold", "1")
+    found: dict[str, Any] = lineage(workload.config, "1")
+    from datetime import datetime
+
+    found["moves"] = [
+        {"created_at": datetime(2026, 3, 2), "event": "moved", "from_version": None, "to_version": "1",
+         "moved_by": "person:maria", "reason": text}
+    ]  # fmt: skip
+    print_lineage(found)
+    shown = capsys.readouterr().out
+    assert f"({text})" in shown
+    if any(row["producer"] == f"person:{text}" for row in found["rows"]):
+        assert f"person:{text}" in shown
+    stands = status(workload.config)
+    stands["rounds"][0]["reasons"] = [text]
+    print_status(stands)
+    assert text in capsys.readouterr().out

@@ -1,0 +1,208 @@
+"""Failures become classes: what belongs together, under ids that stay, with labels a person can read.
+
+The vectors of the texts are put into the state beforehand, so that no encoder is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tasks.cluster import Failure, cluster, describe, difference, find_clusters, join_existing
+from tasks.config import ClusterConfig
+from tasks.db import State
+from tasks.rounds import Round, read_evidence
+from tasks.screen import screen
+from tests.conftest import Record, Workload, correction, distinct, inference, make_workload, thumb
+
+DIMENSIONS = 16
+
+
+@pytest.mark.parametrize(
+    ("output", "corrected", "expected"),
+    [
+        ('{"a": 1, "b": 2}', '{"a": 1, "b": 3}', "b: 2 → 3"),
+        ('{"a": "x"}', '{"a": "y", "b": true}', "a: x → y; b: null → true"),
+        ('{"a": 1, "c": 2}', '{"a": 1}', "c: 2 → null"),
+        ("no", "yes", "no → yes"),
+        ("oops", '{"a": 1}', "not the expected JSON"),
+        ("[1]", '{"a": 1}', "not the expected JSON"),
+        ("no", None, "rejected without a correction"),
+        ("x" * 100, "y", "x" * 59 + "… → y"),
+    ],
+)
+def test_how_an_output_was_wrong_is_said_in_words(output: str, corrected: str | None, expected: str) -> None:
+    assert difference(output, corrected) == expected
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def bunch(rng: np.random.Generator, direction: int, count: int) -> np.ndarray:
+    """Unit vectors around an axis."""
+    vectors = rng.normal(0, 0.05, (count, DIMENSIONS))
+    vectors[:, direction] += 1
+    return unit(vectors)
+
+
+def test_vectors_join_the_nearest_centroid_that_is_near_enough() -> None:
+    joined, best = join_existing(np.eye(4)[[0, 1, 3]], unit(np.array([[1, 0, 0, 0.1], [0, 1, 0, 0.9]])), 0.8)
+    assert joined.tolist() == [0, -1, -1]
+    assert best[0] == pytest.approx(0.995, abs=0.001)
+
+
+def test_without_clusters_nothing_joins() -> None:
+    joined, best = join_existing(np.eye(3), np.zeros((0, 3)), 0.8)
+    assert joined.tolist() == [-1, -1, -1]
+    assert best.tolist() == [0, 0, 0]
+
+
+def test_bunches_are_found_the_largest_first() -> None:
+    rng = np.random.default_rng(0)
+    vectors = np.vstack([bunch(rng, 0, 20), bunch(rng, 1, 40), unit(rng.normal(size=(3, DIMENSIONS)))])
+    labels = find_clusters(vectors, ClusterConfig())
+    assert set(labels[20:60]) == {0}
+    assert set(labels[:20]) == {1}
+
+
+@pytest.mark.parametrize("count", [0, 1, 15])
+def test_too_few_failures_are_no_classes(count: int) -> None:
+    assert find_clusters(np.ones((count, 4)), ClusterConfig()).tolist() == [-1] * count
+
+
+def failure(text: str, output: str = "no", corrected: str | None = "yes") -> Failure:
+    return Failure("i", text, output, corrected)
+
+
+def test_a_label_names_the_difference_and_the_terms_that_set_it_apart() -> None:
+    parcels = [
+        failure(f"the parcel of the courier is late {n}", '{"c": "billing"}', '{"c": "shipping"}') for n in range(5)
+    ]
+    locks = [failure("the account is locked, the code is refused", '{"c": "billing"}', '{"c": "security"}')] * 5
+    first, second = describe([parcels, locks], ["the weather is nice", "hello again"])
+    assert first.startswith("c: billing → shipping · ")
+    assert "parcel" in first
+    assert second.startswith("c: billing → security · ")
+    assert "locked" in second
+
+
+def test_texts_without_words_get_a_label_too() -> None:
+    assert describe([[failure("1 2 3")]], []) == ["no → yes"]
+
+
+def remember(workload: Workload, vectors: dict[str, np.ndarray]) -> None:
+    """Put the vectors of texts into the state, as the encoder would have."""
+    import polars as pl
+
+    encoder = workload.config.encoder
+    key = f"{encoder.model}/{encoder.dtype}"
+    rows = [
+        {"text_hash": hashlib.sha256(text.encode()).hexdigest(), "encoder": key, "vector": vector.tolist()}
+        for text, vector in vectors.items()
+    ]
+    schema: dict[str, Any] = {"text_hash": pl.String, "encoder": pl.String, "vector": pl.List(pl.Float32)}
+    with State(workload.config.database).transaction() as tx:
+        tx.load("insert_embeddings", pl.DataFrame(rows, schema=schema))
+
+
+def kind(prefix: str, direction: int, count: int) -> tuple[list[Record], dict[str, np.ndarray]]:
+    """Corrected calls of one kind, and the vectors of their texts."""
+    vectors = bunch(np.random.default_rng(direction), direction, count)
+    texts = [distinct(f"{prefix}{n}") for n in range(count)]
+    records = [inference(f"{prefix}{n:02}", text) for n, text in enumerate(texts)]
+    fixes = [correction(f"{prefix}{n:02}", f"right {prefix}") for n in range(count)]
+    wrong = np.zeros(DIMENSIONS)
+    wrong[direction] = 1
+    return records + fixes, dict(zip(texts, vectors, strict=True)) | {f"wrong → right {prefix}": wrong}
+
+
+def clustered(workload: Workload, name: str, kinds: Iterable[tuple[str, int, int]]) -> Round:
+    for prefix, direction, count in kinds:
+        records, vectors = kind(prefix, direction, count)
+        workload.collect(f"{name}{prefix}", records)
+        remember(workload, vectors)
+    round_ = workload.open()
+    screen(workload.config, round_)
+    cluster(workload.config, round_)
+    return round_
+
+
+def test_failures_are_clustered_and_ranked_by_impact(workload: Workload) -> None:
+    clustered(workload, "one", [("a", 0, 12), ("b", 1, 20)])
+    found = read_evidence(workload.config)[0]["clusters"]
+    assert [(c["cluster_id"], c["failures"]) for c in found] == [("c001", 20), ("c002", 12)]
+    assert found[0]["share_of_traffic"] == 20 / 32
+    assert found[0]["label"].startswith("wrong → right b")
+    assert [set(example) for example in found[0]["examples"]] == [{"input", "output", "corrected"}] * 3
+    assert workload.value("select count(*) from corrections where failure_cluster = 'c001'") == 20
+
+
+def test_a_cluster_keeps_its_id_and_a_new_kind_gets_its_own(workload: Workload) -> None:
+    workload.close(clustered(workload, "one", [("a", 0, 12), ("b", 1, 20)]))
+    before = workload.rows("select * from clusters")
+    clustered(workload, "two", [("c", 1, 4), ("m", 2, 17), ("n", 3, 12)])
+    assert members(workload, 2) == {"c001": 4, "c003": 17, "c004": 12}
+    assert workload.rows("select * from clusters where first_round = 1") == before
+
+
+def members(workload: Workload, round_id: int) -> dict[str | None, int]:
+    query = "select cluster_id, count(*) as n from cluster_members where round_id = ? group by all"
+    return {row["cluster_id"]: row["n"] for row in workload.rows(query, round_id)}
+
+
+def test_one_new_kind_of_failure_is_a_cluster(workload: Workload) -> None:
+    """Once the old kinds have their clusters, the usual news is a single further one; it is not noise."""
+    workload.close(clustered(workload, "one", [("a", 0, 12), ("b", 1, 20)]))
+    clustered(workload, "two", [("c", 1, 10), ("n", 2, 60)])
+    found = members(workload, 2)
+    assert found["c001"] == 10
+    assert found.get("c003", 0) >= 50
+
+
+def test_noise_stays_without_a_cluster(workload: Workload) -> None:
+    clustered(workload, "one", [("a", 0, 5)])
+    assert workload.rows("select distinct cluster_id from cluster_members") == [{"cluster_id": None}]
+    assert read_evidence(workload.config)[0]["clusters"] == []
+
+
+def test_a_round_without_failures_has_no_clusters(workload: Workload) -> None:
+    workload.collect("a", [inference("i"), thumb("i")])
+    round_ = workload.open()
+    screen(workload.config, round_)
+    assert cluster(workload.config, round_) == []
+
+
+def test_corrections_of_earlier_traffic_have_a_share_that_json_can_hold(workload: Workload) -> None:
+    """No call came in with them: their share of the traffic is no number over zero."""
+    import json
+
+    records, vectors = kind("a", 0, 20)
+    workload.collect("calls", [r for r in records if r["record"] == "inference"])
+    workload.close(workload.open())
+    workload.collect("fixes", [r for r in records if r["record"] == "correction"])
+    remember(workload, vectors)
+    round_ = workload.open()
+    screen(workload.config, round_)
+    cluster(workload.config, round_)
+    clusters = read_evidence(workload.config)[1]["clusters"]
+    json.dumps(clusters, allow_nan=False)
+    assert all(0 <= (row["share_of_traffic"] or 0) <= 1 for row in clusters)
+
+
+def test_another_encoder_in_the_config_does_not_break_the_next_round(workload: Workload) -> None:
+    """Vectors of two encoders cannot be compared: its failures must not join clusters that the old one made."""
+    workload.close(clustered(workload, "one", [("a", 0, 20), ("b", 1, 20)]))
+    changed = make_workload(workload.folder, encoder={"model": "other/encoder"})
+    records, vectors = kind("n", 2, 20)
+    changed.collect("two", records)
+    remember(changed, {text: vector[:8] + 0.1 for text, vector in vectors.items()})
+    round_ = changed.open()
+    screen(changed.config, round_)
+    cluster(changed.config, round_)
+    joined = "select count(*) from cluster_members where round_id = 2 and cluster_id in ('c001', 'c002')"
+    assert changed.value(joined) == 0

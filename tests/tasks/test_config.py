@@ -1,0 +1,236 @@
+"""A config that cannot work is refused in one clear line; one that can is read back as it was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tasks.config import (
+    VLLM_RANKS,
+    Config,
+    RoundRequest,
+    check_base_model,
+    find_config,
+    load_config,
+    write_config,
+)
+from tasks.errors import ConfigError
+from tests.conftest import ROOT, make_config
+
+VALID: dict[str, Any] = {
+    "name": "tickets",
+    "sources": [{"name": "production", "path": "x/*.jsonl"}],
+    "scorer": {"type": "exact"},
+    "model": {"base": "org/model"},
+}
+
+
+def refusal(folder: Path, data: Any) -> str:
+    """The one line that a config is refused with."""
+    path = folder / "broken.yaml"
+    path.write_text(data if isinstance(data, str) else yaml.safe_dump(data), encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert str(path) in line
+    return line
+
+
+SPLIT_LINE = "split: unseen + anchor must leave something to train on"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"colour": "red"}, "colour: unknown key"),
+        ({"adapter": {"rnk": 8}}, "adapter.rnk: unknown key"),
+        ({"sources": [{"name": "production", "path": "x", "on_error": "skip"}]}, "sources.0.on_error: unknown key"),
+        ({"adapter": {"r": 12}}, "adapter.r: vLLM serves ranks 1, 8, 16, 32, 64, 128, 256, 320, 512, not 12"),
+        ({"adapter": {"r": 0}}, "not 0"),
+        ({"adapter": {"use_dora": True}}, "vLLM does not serve DoRA"),
+        ({"adapter": {"init_lora_weights": "pissa"}}, "init_lora_weights"),
+        ({"adapter": {"modules_to_save": ["lm_head"]}}, "modules_to_save"),
+        ({"split": {"unseen": 0.6, "anchor": 0.4}}, SPLIT_LINE),
+        ({"split": {"unseen": 1.2}}, "split.unseen: Input should be less than or equal to 1, got 1.2"),
+        ({"model": {"base": ""}}, "model.base"),
+        ({"model": {"base": "a/b", "max_length": 32, "max_new_tokens": 32}}, "max_new_tokens must be smaller"),
+        ({"name": "Tickets/../x"}, "name: String should match pattern"),
+        ({"task": "better_answer"}, "task: Input should be 'right_answer'"),
+        ({"scorer": {"type": "vibes"}}, "scorer.type"),
+        ({"sources": []}, "sources"),
+        ({"gate": {"confidence": 1.0}}, "gate.confidence"),
+        ({"trainer": {"learning_rate": -1}}, "trainer.learning_rate"),
+        ({"trainer": {"learning_rate": "fast"}}, "trainer.learning_rate"),
+        ({"trainer": "fast"}, "trainer"),
+    ],
+)
+def test_a_wrong_key_is_named_with_what_is_wrong(tmp_path: Path, change: dict[str, Any], expected: str) -> None:
+    assert expected in refusal(tmp_path, VALID | change)
+
+
+@pytest.mark.parametrize("key", list(VALID))
+def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
+    assert f"{key}: this key is missing; add it" in refusal(tmp_path, {k: v for k, v in VALID.items() if k != key})
+
+
+def test_two_sources_of_one_name_are_refused(tmp_path: Path) -> None:
+    source = {"name": "production", "path": "x"}
+    assert "two sources have the same name" in refusal(tmp_path, VALID | {"sources": [source, source]})
+
+
+def test_further_problems_are_counted(tmp_path: Path) -> None:
+    assert "(and 1 more)" in refusal(tmp_path, VALID | {"colour": 1, "shape": 2})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "must hold a mapping"),
+        ("- a\n- b\n", "must hold a mapping"),
+        ("just words", "must hold a mapping"),
+        ("a: [1, 2", "not valid YAML"),
+        ("a: b: c\n", "not valid YAML"),
+        ("x: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
+        ("1: 2\n", "this key is missing"),
+    ],
+)
+def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+    assert expected in refusal(tmp_path, text)
+
+
+def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "latin.yaml"
+    path.write_bytes("name: ärger".encode("latin-1"))
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("name", ["absent.yaml", "configs/absent.yaml", "no/such/folder/x.yaml"])
+def test_a_missing_file_is_named(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} does not exist; give one with --config FILE"):
+        load_config(name)
+
+
+def test_a_folder_in_place_of_the_file_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        load_config(tmp_path)
+
+
+def test_an_endless_number_is_refused_when_the_file_is_read(tmp_path: Path) -> None:
+    """`.inf` is valid YAML; the blend would fail on it after an hour of other work."""
+    assert "demonstrations_per_correction" in refusal(
+        tmp_path, VALID | {"blend": {"demonstrations_per_correction": float("inf")}}
+    )
+
+
+def test_the_examples_that_are_carried_are_valid(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in sorted((ROOT / "configs").glob("*.yaml")):
+        assert load_config(f"configs/{file.name}").name == file.stem
+
+
+def test_a_file_of_the_users_own_comes_before_the_carried_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    own = Path("configs/tickets.yaml")
+    own.write_text(yaml.safe_dump(VALID | {"name": "mine"}), encoding="utf-8")
+    assert find_config("configs/tickets.yaml") == own
+    assert load_config("configs/tickets.yaml").name == "mine"
+
+
+def test_a_config_is_frozen(fresh_config: Config) -> None:
+    with pytest.raises(ValidationError):
+        fresh_config.name = "other"  # type: ignore[misc]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rank=st.sampled_from(VLLM_RANKS),
+    unseen=st.floats(0, 0.49),
+    anchor=st.floats(0, 0.49),
+    rate=st.floats(1e-6, 1.0),
+    modules=st.one_of(st.just("all-linear"), st.lists(st.text(min_size=1), min_size=1, max_size=3).map(tuple)),
+    path=st.text(min_size=1),
+)
+def test_what_is_written_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, rank: int, unseen: float, anchor: float, rate: float,
+    modules: str | tuple[str, ...], path: str,
+) -> None:  # fmt: skip
+    folder = tmp_path_factory.getbasetemp() / "round_trip"
+    config = make_config(
+        folder,
+        sources=[{"name": "production", "path": path, "on_malformed": "quarantine"}],
+        adapter={"r": rank, "target_modules": modules},
+        split={"unseen": unseen, "anchor": anchor},
+        trainer={"learning_rate": rate},
+    )
+    again = load_config(write_config(config, folder / "deep" / "config.yaml"))
+    assert again == config
+    assert again.sha256() == config.sha256()
+
+
+def test_the_hash_changes_with_every_key(tmp_path: Path) -> None:
+    first = make_config(tmp_path)
+    for change in ({"gate": {"confidence": 0.9}}, {"model": {"base": "other/base"}}, {"split": {"seed": 1}}):
+        assert make_config(tmp_path, **change).sha256() != first.sha256()
+
+
+def test_mlflow_is_a_file_beside_the_state_until_a_server_is_named(tmp_path: Path) -> None:
+    own = make_config(tmp_path)
+    assert own.tracking_uri == f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}"
+    assert own.artifact_location == (tmp_path / "home" / "mlartifacts").as_uri()
+    server = make_config(tmp_path, mlflow={"tracking_uri": "http://localhost:5000"})
+    assert server.tracking_uri == "http://localhost:5000"
+    assert server.artifact_location is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"min_corrections": 0},
+        {"min_corrections": 1_000_001},
+        {"requested_by": ""},
+        {"requested_by": "x" * 101},
+        {"config": "rm -rf"},
+        {"surprise": 1},
+    ],
+)
+def test_the_form_of_a_round_has_bounds(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        RoundRequest(**wrong)
+
+
+def test_the_form_of_a_round_can_be_sent_empty() -> None:
+    assert RoundRequest().min_corrections is None
+    assert RoundRequest(min_corrections=1, config="a.yml").config == "a.yml"
+
+
+def test_a_base_model_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").write_text("{}", encoding="utf-8")
+    check_base_model(make_config(tmp_path))
+
+
+def test_a_base_model_folder_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"model.base: the folder {tmp_path / 'base'} does not exist"):
+        check_base_model(make_config(tmp_path))
+
+
+@pytest.mark.parametrize("base", ["./models/x", ".flywheel/models/tickets", "~/models/x", "a/b/c"])
+def test_a_path_is_not_looked_for_on_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, base: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="does not exist; point it at a model folder"):
+        check_base_model(make_config(tmp_path, model={"base": base}))
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    with pytest.raises(ConfigError, match=r"holds no config\.json"):
+        check_base_model(make_config(tmp_path))

@@ -1,0 +1,107 @@
+"""Records are taken whole or refused in one sentence; equal contents have equal hashes."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.records import canonical_json, messages_json, parse_record, sha256, user_text, utc
+from tests.conftest import correction, demonstration, inference, thumb
+
+
+def parse(record: Any) -> Any:
+    return parse_record(json.dumps(record))
+
+
+@pytest.mark.parametrize("record", [inference("i", language="de"), correction("i"), thumb("i"), demonstration("d")])
+def test_each_kind_is_read_back_as_it_was_written(record: dict[str, Any]) -> None:
+    read = parse(record).model_dump(mode="json")
+    read["created_at"] = read["created_at"].replace("Z", "+00:00")
+    assert read == record
+
+
+USER = {"role": "user", "content": "u"}
+ANSWER = {"role": "assistant", "content": "a"}
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        (inference("i") | {"record": "rating"}, "rating"),
+        ({"inference_id": "i"}, "record"),
+        ([], "object"),
+        ("text", "object"),
+        (inference("i") | {"colour": 1}, "colour: "),
+        ({k: v for k, v in inference("i").items() if k != "output"}, "output: Field required"),
+        (inference(""), "inference_id: "),
+        (inference("i") | {"created_at": "2026-03-01T12:00:00"}, "created_at: Input should have timezone info"),
+        (inference("i") | {"created_at": "yesterday"}, "created_at: "),
+        (inference("i") | {"messages": []}, "messages: "),
+        (inference("i") | {"messages": [USER, ANSWER]}, "the last message must be the user's"),
+        (inference("i") | {"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role: "),
+        (inference("i") | {"messages": [{"role": "user", "content": ""}]}, "messages.0.content: "),
+        (inference("i") | {"slices": {"language": 3}}, "slices.language: "),
+        (correction("i", corrected=""), "corrected_output: "),
+        (correction("i", by="maria"), "producer: "),
+        (correction("i", by="person:"), "producer: "),
+        (thumb("i", value="sideways"), "value: "),
+        (demonstration("d") | {"messages": [USER]}, "messages: "),
+        (demonstration("d") | {"messages": [ANSWER, USER]}, "the user's and the assistant's"),
+    ],
+)
+def test_a_wrong_record_is_refused_with_its_key(record: Any, expected: str) -> None:
+    with pytest.raises(ValueError, match=r"^[^\n]+$") as caught:
+        parse(record)
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("line", ["", "{", "nonsense", '{"record": "inference"', "[" * 10_000])
+def test_what_is_no_json_is_refused(line: str) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        parse_record(line)
+
+
+def test_bytes_that_are_no_text_are_refused() -> None:
+    with pytest.raises(ValueError, match="unicode"):
+        parse_record(json.dumps(inference("i")).encode().replace(b"wrong", b"\xff\xfe"))
+
+
+def test_a_lone_surrogate_is_refused() -> None:
+    with pytest.raises(ValueError, match="Invalid JSON"):
+        parse_record(json.dumps(inference("i")).replace("wrong", "\\ud800"))
+
+
+@pytest.mark.parametrize("tag", ["line\nbreak", "\x1b[2J"])
+def test_a_hostile_kind_cannot_break_the_line_that_names_it(tag: str) -> None:
+    """The reason is printed to a terminal: data must not be able to forge a second line or send control codes."""
+    with pytest.raises(ValueError) as caught:
+        parse({"record": tag})
+    assert str(caught.value).isprintable()
+
+
+@given(st.dictionaries(st.text(), st.text() | st.integers()))
+def test_hashes_do_not_see_the_order_of_keys(value: dict[str, Any]) -> None:
+    again = dict(reversed(value.items()))
+    assert canonical_json(value) == canonical_json(again)
+    assert sha256(value) == sha256(again)
+
+
+@given(st.lists(st.text(min_size=1), min_size=2, max_size=4, unique=True))
+def test_different_texts_have_different_hashes(texts: list[str]) -> None:
+    assert len({sha256(text) for text in texts}) == len(texts)
+
+
+@given(st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29)), st.integers(-14, 14))
+def test_times_are_stored_in_utc(moment: datetime, hours: int) -> None:
+    there = moment.replace(tzinfo=UTC).astimezone(timezone(timedelta(hours=hours)))
+    assert utc(there) == moment
+
+
+def test_inputs_are_compared_by_what_the_user_wrote() -> None:
+    read = parse(inference("i", "Where is my parcel?"))
+    assert user_text(messages_json(read.messages)) == "Where is my parcel?"

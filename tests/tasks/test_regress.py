@@ -1,0 +1,71 @@
+"""What is gated is what was trained: adapters by their hash, answers by the workload's own scorer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.db import State
+from tasks.errors import FlywheelError
+from tasks.regress import _adapters, _checked, _judge, _prompts, _rank
+from tasks.train import WEIGHTS, adapter_sha256
+from tests.conftest import Workload, make_workload, traffic
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> Path:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    (folder / WEIGHTS).write_bytes(b"weights")
+    (folder / "adapter_config.json").write_text(json.dumps({"r": 8}), encoding="utf-8")
+    return folder
+
+
+def test_the_recorded_adapter_is_taken(adapter: Path) -> None:
+    assert _checked(str(adapter), adapter_sha256(adapter)) == str(adapter)
+    assert _rank(str(adapter)) == 8
+
+
+@pytest.mark.parametrize("file", [WEIGHTS, "adapter_config.json"])
+def test_an_adapter_that_was_changed_is_refused(adapter: Path, file: str) -> None:
+    recorded = adapter_sha256(adapter)
+    (adapter / file).write_bytes((adapter / file).read_bytes() + b" ")
+    with pytest.raises(FlywheelError, match=f"{adapter} has sha256 .*, not the recorded {recorded[:12]}; restore it"):
+        _checked(str(adapter), recorded)
+
+
+def test_the_bare_base_model_has_no_adapter(workload: Workload, adapter: Path) -> None:
+    workload.collect("a", traffic(3, 3))
+    round_ = workload.open()
+    with State(workload.config.database).transaction() as tx:
+        tx.run("set_round_adapter", round_id=1, adapter_path=str(adapter), adapter_sha256=adapter_sha256(adapter))
+        assert _adapters(tx, round_) == {"champion": None, "challenger": str(adapter)}
+
+
+def test_answers_are_judged_by_the_workloads_scorer(tmp_path: Path) -> None:
+    workload = make_workload(tmp_path, scorer={"type": "json_fields"})
+    workload.collect("a", traffic(1))
+    cases = [{"case_id": "x", "expected": '{"a": 1}'}, {"case_id": "y", "expected": '{"a": 2}'}]
+    outputs = {"champion": ['{"a":1}', "no"], "challenger": ['{"a": 1} ', '{"a":2}']}
+    found = _judge(workload.config, workload.open(), cases, outputs).to_dicts()
+    assert [(r["role"], r["case_id"], r["is_right"], r["model_version"]) for r in found] == [
+        ("champion", "x", True, "base"), ("champion", "y", False, "base"),
+        ("challenger", "x", True, "round 1"), ("challenger", "y", True, "round 1"),
+    ]  # fmt: skip
+
+
+class Words:
+    """A tokenizer that gives a token a word."""
+
+    def apply_chat_template(self, messages: list[dict[str, str]], **_: object) -> list[int]:
+        return list(range(sum(len(message["content"].split()) for message in messages)))
+
+
+def test_a_case_that_leaves_no_room_for_an_answer_is_refused() -> None:
+    short, long = ([{"role": "user", "content": "word " * words}] for words in (5, 6))
+    assert _prompts(Words(), [short], 5) == [{"prompt_token_ids": [0, 1, 2, 3, 4]}]
+    with pytest.raises(FlywheelError, match=r"has 6 tokens, which leaves no room .* raise it") as caught:
+        _prompts(Words(), [long], 5)
+    assert "\n" not in str(caught.value)
