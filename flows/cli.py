@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from tasks.config import Config
+    from tasks.config import Config, RoundRequest
 
 app = typer.Typer(
     help="Turns production failures of a fine-tuned model into the next, verified model.",
@@ -50,12 +50,13 @@ def run(
 ) -> None:
     """Run a flow now."""
     with _one_line_errors():
+        from tasks.config import make_request
         from tasks.errors import ConfigError
 
         if flow not in FLOWS:
             raise ConfigError(f"there is no flow {flow}; the flows are {', '.join(FLOWS)}")
+        request = make_request(config=config, min_corrections=min_corrections, requested_by=requested_by)
         loaded = _prepare(config)
-        request = {"config": config, "min_corrections": min_corrections, "requested_by": requested_by}
         result = _call_flow(flow, request)
     _show_outcome(flow, result, loaded)
 
@@ -74,14 +75,13 @@ def _prepare(path: str) -> "Config":
     return config
 
 
-def _call_flow(name: str, request: dict[str, Any]) -> Any:
+def _call_flow(name: str, request: "RoundRequest") -> Any:
     import importlib
 
     from flows.logs import shorten_known_errors
-    from tasks.config import RoundRequest
 
     shorten_known_errors()
-    return getattr(importlib.import_module(f"flows.{name}"), name)(RoundRequest(**request))
+    return getattr(importlib.import_module(f"flows.{name}"), name)(request)
 
 
 def _show_outcome(flow: str, result: Any, config: "Config") -> None:

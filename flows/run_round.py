@@ -13,14 +13,15 @@ from prefect import flow, get_run_logger
 
 from flows.artifacts import publish_blend, publish_clusters, publish_verdict
 from tasks.collect import collect_task
-from tasks.config import Config, RoundRequest, check_base_model, load_config
-from tasks.rounds import Round, has_work, open_or_resume, read_evidence, stage_of
+from tasks.config import Config, RoundRequest, check_base_folder, check_base_model, load_config
+from tasks.rounds import Round, has_work, keep_lease, open_or_resume, read_evidence, stage_of
 
 
 @flow(name="run_round")
 def run_round(request: RoundRequest) -> dict[str, Any] | None:
     """The evidence of the round that was run, or None where there was nothing to do."""
     config = load_config(request.config)
+    check_base_folder(config)
     collect_task(config)
     minimum = request.min_corrections or config.blend.min_corrections
     if not has_work(config, minimum):
@@ -29,8 +30,9 @@ def run_round(request: RoundRequest) -> dict[str, Any] | None:
     check_base_model(config)
     round_ = open_or_resume(config, request.requested_by)
     get_run_logger().info("Round %d of %s, against champion %s", round_.round_id, config.name, round_.champion)
-    while (stage := stage_of(config, round_)) != "closed":
-        run_stage(stage, config, round_)
+    with keep_lease(config, round_):
+        while (stage := stage_of(config, round_)) != "closed":
+            run_stage(stage, config, round_)
     return read_evidence(config, round_.round_id)[0]
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -24,7 +25,7 @@ def print_status(status: dict[str, Any], console: Console | None = None) -> None
         f"{counts['regression_cases']} regression cases"
     )
     for reason, rows in status["excluded_corrections"].items():
-        console.print(f"  {rows} corrections left out: {reason}")
+        console.print(f"  {rows} corrections left out: {escape(reason)}")
     for move in status["unfinished_moves"]:
         console.print(
             f"[yellow]A move to {move['to_version'] or 'base'} was intended and not made; make it again[/yellow]"
@@ -35,7 +36,7 @@ def _rounds_table(rounds: list[dict[str, Any]]) -> Table:
     table = Table("round", "stage", "verdict", "challenger", "champion after", "why", box=None, pad_edge=False)
     for row in rounds:
         challenger = row["challenger"]["label"] if row["challenger"] else "-"
-        why = (row["reasons"] or ["-"])[0]
+        why = escape((row["reasons"] or ["-"])[0])
         verdict = row["verdict"] or "-"
         table.add_row(str(row["round"]), row["stage"], verdict, challenger, row["champion_after"]["label"], why)
     return table
@@ -46,17 +47,17 @@ def print_lineage(lineage: dict[str, Any], console: Console | None = None) -> No
     console = console or Console(highlight=False)
     console.print(
         f"[bold]{lineage['workload']} v{lineage['version']}[/bold]: round {lineage['round']}, "
-        f"verdict {lineage['verdict']}, on base {lineage['base']}"
+        f"verdict {lineage['verdict']}, on base {escape(lineage['base'])}"
     )
     console.print(f"snapshot {lineage['snapshot_hash'][:12]}, adapter {lineage['adapter_sha256'][:12]}")
     counts = Counter((row["kind"], row["source"], row["producer"]) for row in lineage["rows"])
     table = Table("kind", "source", "producer", "rows", box=None, pad_edge=False)
     for (kind, source, producer), rows in sorted(counts.items()):
-        table.add_row(kind, source, producer, str(rows))
+        table.add_row(kind, escape(source), escape(producer), str(rows))
     console.print(table)
     console.print(f"Each of the {len(lineage['rows'])} rows: flywheel lineage {lineage['version']} --json")
     for move in lineage["moves"]:
         console.print(
             f"{move['created_at']:%Y-%m-%d %H:%M} {move['event']}: {move['from_version'] or 'base'} → "
-            f"{move['to_version'] or 'base'} by {move['moved_by']} ({move['reason']})"
+            f"{move['to_version'] or 'base'} by {escape(move['moved_by'])} ({escape(move['reason'])})"
         )

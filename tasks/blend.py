@@ -26,8 +26,8 @@ from tasks.rounds import Round, record_evidence, writing
 def apportion(total: int, weights: Mapping[str, float], available: Mapping[str, int]) -> dict[str, int]:
     """Split `total` over the keys in proportion to the weights, none above what is available.
 
-    Largest-remainder method; what a key cannot supply goes to the others. The sum is `total`, or everything there
-    is when that is less.
+    Largest-remainder (Hamilton) method; what a key cannot supply goes to the others. The sum is `total`, or everything
+    there is when that is less.
     """
     given = dict.fromkeys(sorted(available), 0)
     left = min(total, sum(available.values()))
@@ -35,13 +35,14 @@ def apportion(total: int, weights: Mapping[str, float], available: Mapping[str, 
         open_keys = [key for key in given if given[key] < available[key]]
         mass = sum(weights.get(key, 0.0) for key in open_keys)
         quotas = {key: left * (weights.get(key, 0.0) / mass if mass else 1 / len(open_keys)) for key in open_keys}
-        whole = {key: min(int(quota), available[key] - given[key]) for key, quota in quotas.items()}
-        if not any(whole.values()):
-            by_remainder = sorted(open_keys, key=lambda key: (-quotas[key], key))
-            whole = dict.fromkeys(by_remainder[:left], 1)
-        for key, count in whole.items():
-            given[key] += count
-            left -= count
+        shares = {key: int(quota) for key, quota in quotas.items()}
+        by_remainder = sorted(open_keys, key=lambda key: (shares[key] - quotas[key], key))
+        for key in by_remainder[: left - sum(shares.values())]:
+            shares[key] += 1
+        for key, share in shares.items():
+            taken = min(share, available[key] - given[key])
+            given[key] += taken
+            left -= taken
     return given
 
 

@@ -1,18 +1,18 @@
 """Runs a heavy function in a child process, so that its memory is given back and it dies with its parent.
 
-The child is `python -m tasks.child MODULE:FUNCTION SPEC.json PARENT_PID`. The function takes the spec (a dict) and a
+The child is `python -m tasks.child MODULE:FUNCTION SPEC.json`. The function takes the spec (a dict) and a
 progress callable, and returns a dict. Progress, the result and errors that a user can act on come back as JSON
 lines; everything that libraries print goes to a log file.
 """
 
 import contextlib
-import ctypes
 import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
@@ -21,7 +21,6 @@ from tasks.errors import ChildError, FlywheelError
 
 Progress = Callable[..., None]
 
-PR_SET_PDEATHSIG = 1
 # glibc gives large blocks back to the kernel at each free, and PyTorch on a CPU asks for them again at once: half of
 # the time would go into page faults. With these limits (bytes) freed blocks are kept.
 MALLOC_TUNABLES = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296"
@@ -40,20 +39,31 @@ def run_child(function: str, spec: dict[str, Any], folder: Path, on_progress: Pr
     folder.mkdir(parents=True, exist_ok=True)
     spec_file, log_file = folder / f"{name}.spec.json", folder / f"{name}.log"
     spec_file.write_text(json.dumps(spec, indent=1, default=str), encoding="utf-8")
-    command = [sys.executable, "-m", "tasks.child", function, str(spec_file), str(os.getpid())]
+    command = [sys.executable, "-m", "tasks.child", function, str(spec_file)]
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment(), start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=_environment(),
+            start_new_session=True,
         )
+        # When the child ends, its group ends with it: a grandchild must not keep the channel open for ever.
+        reaper = threading.Thread(target=_reap, args=(process,), daemon=True)
+        reaper.start()
         try:
             message = _follow(process, on_progress)
-            code = process.wait()
         finally:
-            _end_group(process)
+            _kill_group(process.pid)
+            reaper.join()
+            _close(process)
     if "error" in message:
         raise FlywheelError(message["error"])
     if "result" not in message:
-        raise ChildError(f"{function} ended with status {code}: {_last_line(log_file)} (the whole story: {log_file})")
+        raise ChildError(
+            f"{function} ended with status {process.returncode}: {_last_line(log_file)} (the whole story: {log_file})"
+        )
     return dict(message["result"])
 
 
@@ -73,10 +83,12 @@ def _environment() -> dict[str, str]:
     )
 
 
-def _follow(process: subprocess.Popen[str], on_progress: Progress | None) -> dict[str, Any]:
-    """Read the child's messages up to its result or error."""
+def _follow(process: subprocess.Popen[bytes], on_progress: Progress | None) -> dict[str, Any]:
+    """Read the child's messages up to its result or error; a line that was cut short by its death is no message."""
     assert process.stdout is not None
     for line in process.stdout:
+        if not line.endswith(b"\n"):
+            break
         message: dict[str, Any] = json.loads(line)
         if "result" in message or "error" in message:
             return message
@@ -85,13 +97,21 @@ def _follow(process: subprocess.Popen[str], on_progress: Progress | None) -> dic
     return {}
 
 
-def _end_group(process: subprocess.Popen[str]) -> None:
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    process.wait()
+    _kill_group(process.pid)
+
+
+def _kill_group(group: int) -> None:
     """Kill what is left of the child and of the processes that it started."""
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
+        os.killpg(group, signal.SIGKILL)
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
 
 
 def _last_line(log: Path) -> str:
@@ -99,16 +119,21 @@ def _last_line(log: Path) -> str:
     return lines[-1][:300] if lines else "it printed nothing"
 
 
-def _die_with_parent(parent: int) -> None:
-    """Ask Linux to kill this process when its parent ends; leave at once if it has ended already."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+def _die_with_parent() -> None:
+    """Fork a guard that kills this process group when the parent is no more.
+
+    The parent holds the other end of standard input and never writes: the pipe ends when the parent does. Unlike a
+    death signal for the child alone, this reaches the processes that the child has started.
+    """
+    if os.fork() == 0:
+        os.close(1)
+        os.read(0, 1)
+        os.killpg(0, signal.SIGKILL)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 
 
-def _main(function: str, spec_file: str, parent: str) -> int:
-    _die_with_parent(int(parent))
+def _main(function: str, spec_file: str) -> int:
+    _die_with_parent()
     channel = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     module, _, name = function.partition(":")

@@ -20,6 +20,7 @@ from tasks.db import Row, State
 from tasks.embed import embed
 from tasks.records import now, user_text
 from tasks.rounds import Round, record_evidence, writing
+from tasks.score import parse_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +57,7 @@ def difference(output: str, corrected: str | None) -> str:
 
 def _fields(text: str) -> dict[str, Any] | None:
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
@@ -95,17 +96,32 @@ def join_existing(
 
 
 def find_clusters(vectors: "np.ndarray", config: ClusterConfig) -> "np.ndarray":
-    """A label for each vector, 0 and up by falling size, -1 for noise; fewer than two clusters' worth is noise."""
+    """A label for each vector, 0 and up by falling size, -1 for noise."""
     import numpy as np
 
     if len(vectors) < 2 * config.min_size:
         return np.full(len(vectors), -1)
     from sklearn.cluster import HDBSCAN
 
-    # Unit-length vectors: the Euclidean distance orders pairs as the cosine does.
-    labels = HDBSCAN(min_cluster_size=config.min_size, min_samples=MIN_SAMPLES, copy=True).fit_predict(vectors)
+    # Unit-length vectors: the Euclidean distance orders pairs as the cosine does. Leaves of the tree, because a
+    # class of failures is a fine thing: the default would rather make one cluster of nearly everything.
+    clusterer = HDBSCAN(
+        min_cluster_size=config.min_size, min_samples=MIN_SAMPLES, cluster_selection_method="leaf", copy=True
+    )
+    labels = np.asarray(clusterer.fit_predict(vectors))
+    if (labels < 0).all():
+        labels = _one_cluster(vectors, config)
     order = {label: rank for rank, (label, _) in enumerate(Counter(labels[labels >= 0].tolist()).most_common())}
     return np.asarray([order.get(label, -1) for label in labels.tolist()])
+
+
+def _one_cluster(vectors: "np.ndarray", config: ClusterConfig) -> "np.ndarray":
+    """Label 0 for what lies near the common centroid, if it is enough: one kind alone does not stand out as dense."""
+    import numpy as np
+
+    centroid = vectors.mean(axis=0)
+    near = vectors @ (centroid / np.linalg.norm(centroid)) >= config.join_similarity
+    return np.where(near, 0, -1) if near.sum() >= config.min_size else np.full(len(vectors), -1)
 
 
 def describe(members: Sequence[Sequence[Failure]], background: Sequence[str]) -> list[str]:
@@ -144,8 +160,11 @@ def cluster(config: Config, round_: Round) -> list[Row]:
     state = State(config.database)
     with state.transaction() as tx:
         rows = tx.rows("list_unclustered_failures", pinned_seq=round_.pinned_seq)
-        known = tx.rows("list_clusters")
-        background = [user_text(row["input"]) for row in tx.rows("list_background_inputs")]
+        known = tx.rows("list_clusters", encoder=config.encoder.key)
+        taken = tx.rows("count_clusters")[0]["clusters"]
+        background = [
+            user_text(row["input"]) for row in tx.rows("list_background_inputs", pinned_seq=round_.pinned_seq)
+        ]
     failures = [
         Failure(row["inference_id"], user_text(row["input"]), row["output"], row["corrected_output"]) for row in rows
     ]
@@ -161,7 +180,7 @@ def cluster(config: Config, round_: Round) -> list[Row]:
         ids = [known[i]["cluster_id"] if i >= 0 else None for i in joined.tolist()]
         rest = np.flatnonzero(joined < 0)
         labels = find_clusters(vectors[rest], config.cluster)
-        new = _new_clusters(failures, vectors, rest, labels, background, len(known), round_)
+        new = _new_clusters(failures, vectors, rest, labels, background, taken, config, round_)
         for place, label in zip(rest.tolist(), labels.tolist(), strict=True):
             if label >= 0:
                 ids[place] = new[label]["cluster_id"]
@@ -184,7 +203,8 @@ def _new_clusters(
     rest: "np.ndarray",
     labels: "np.ndarray",
     background: Sequence[str],
-    known: int,
+    taken: int,
+    config: Config,
     round_: Round,
 ) -> list[Row]:
     import numpy as np
@@ -194,12 +214,13 @@ def _new_clusters(
         return []
     names = describe([[failures[i] for i in cluster] for cluster in places], background)
     clusters = []
-    for number, (cluster_places, name) in enumerate(zip(places, names, strict=True), start=known + 1):
+    for number, (cluster_places, name) in enumerate(zip(places, names, strict=True), start=taken + 1):
         centroid = vectors[cluster_places].mean(axis=0)
         clusters.append(
             {
                 "cluster_id": f"c{number:03d}",
                 "label": name,
+                "encoder": config.encoder.key,
                 "centroid": (centroid / np.linalg.norm(centroid)).tolist(),
                 "first_round": round_.round_id,
                 "created_at": now(),

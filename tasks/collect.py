@@ -7,8 +7,7 @@ its cursors are written in one transaction.
 
 import glob
 import os
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +30,7 @@ from tasks.records import (
     messages_json,
     now,
     parse_record,
+    printable,
     sha256,
     utc,
 )
@@ -66,14 +66,25 @@ class Collected:
 
 @dataclass
 class _Batch:
+    """Rows to be stored by table and key, and what became of the others."""
+
     rows: dict[str, dict[str, Row]] = field(default_factory=lambda: {table: {} for table in TABLES.values()})
     quarantine: list[Row] = field(default_factory=list)
     cursors: list[Row] = field(default_factory=list)
     read: int = 0
-    repeated: int = 0
+    known: int = 0
 
 
-def changed_files(sources: tuple[SourceConfig, ...], cursors: list[Row]) -> list[ChangedFile]:
+@dataclass(frozen=True)
+class _Position:
+    """Where the state stands: the next pass's number, cursors, and the content hash of each stored row by table."""
+
+    sequence: int = 1
+    cursors: tuple[Row, ...] = ()
+    stored: dict[str, dict[str, str]] = field(default_factory=lambda: {table: {} for table in TABLES.values()})
+
+
+def changed_files(sources: tuple[SourceConfig, ...], cursors: Iterable[Row]) -> list[ChangedFile]:
     """The files that have to be read.
 
     Raises:
@@ -90,7 +101,7 @@ def changed_files(sources: tuple[SourceConfig, ...], cursors: list[Row]) -> list
 
 def _files(source: SourceConfig) -> list[ChangedFile]:
     files = []
-    for path in sorted(glob.glob(source.path, recursive=True)):
+    for path in sorted(filter(os.path.isfile, glob.glob(source.path, recursive=True))):
         stat = os.stat(path)
         files.append(ChangedFile(source, Path(path), stat.st_size, stat.st_mtime_ns))
     if not files:
@@ -100,8 +111,8 @@ def _files(source: SourceConfig) -> list[ChangedFile]:
     return files
 
 
-def read_batch(files: list[ChangedFile], ingest_seq: int, moment: datetime) -> _Batch:
-    """Parse the files' lines into rows for the tables, one row a key.
+def read_batch(files: list[ChangedFile], position: _Position, moment: datetime) -> _Batch:
+    """Parse the files' lines into the rows that are new.
 
     Raises:
         SourceError: a line that is no valid record, in a source that refuses those.
@@ -111,7 +122,10 @@ def read_batch(files: list[ChangedFile], ingest_seq: int, moment: datetime) -> _
         count = 0
         for number, line in _lines(file.path):
             count += 1
-            _add_line(batch, file, number, line, ingest_seq, moment)
+            try:
+                _add_line(batch, file, line, position)
+            except (ValueError, OverflowError) as error:
+                batch.quarantine.append(_rejected(file, number, line, str(error), position.sequence, moment))
         batch.read += count
         batch.cursors.append(
             {
@@ -120,7 +134,7 @@ def read_batch(files: list[ChangedFile], ingest_seq: int, moment: datetime) -> _
                 "size_bytes": file.size_bytes,
                 "modified_ns": file.modified_ns,
                 "read_rows": count,
-                "ingest_seq": ingest_seq,
+                "ingest_seq": position.sequence,
             }
         )
     return batch
@@ -133,38 +147,31 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 yield number, line
 
 
-def _add_line(batch: _Batch, file: ChangedFile, number: int, line: bytes, ingest_seq: int, moment: datetime) -> None:
-    try:
-        record = parse_record(line)
-        key, row = to_row(record, file.source.name, ingest_seq)
-        rows = batch.rows[TABLES[type(record)]]
-        if key in rows:
-            _same_content(key, rows[key]["content_hash"], row["content_hash"])
-            batch.repeated += 1
-        else:
-            rows[key] = row | {"_path": str(file.path), "_line": number, "_raw": line}
-    except ValueError as error:
-        batch.quarantine.append(_rejected(file.source, str(file.path), number, line, str(error), ingest_seq, moment))
+def _add_line(batch: _Batch, file: ChangedFile, line: bytes, position: _Position) -> None:
+    record = parse_record(line)
+    table = TABLES[type(record)]
+    key, row = to_row(record, file.source.name, position.sequence)
+    seen = position.stored[table].get(key) or batch.rows[table].get(key, {}).get("content_hash")
+    if seen is None:
+        batch.rows[table][key] = row
+    elif seen == row["content_hash"]:
+        batch.known += 1
+    else:
+        raise ValueError(f"{printable(key)} has come in with another content before; give changed records their own id")
 
 
-def _same_content(key: str, first: str, second: str) -> None:
-    if first != second:
-        raise ValueError(f"{key} is stored already with another content; give changed records an id of their own")
-
-
-def _rejected(
-    source: SourceConfig, path: str, number: int, line: bytes, reason: str, ingest_seq: int, moment: datetime
-) -> Row:
+def _rejected(file: ChangedFile, number: int, line: bytes, reason: str, ingest_seq: int, moment: datetime) -> Row:
+    source = file.source
     if source.on_malformed == "refuse":
         raise SourceError(
-            f"source {source.name}: {path} line {number}: {reason}. Mend the line, or set on_malformed: "
+            f"source {source.name}: {file.path} line {number}: {reason}. Mend the line, or set on_malformed: "
             f"quarantine for this source; nothing was stored"
         )
     raw = line.decode("utf-8", errors="replace")
     return {
-        "quarantine_id": sha256([source.name, path, number, raw]),
+        "quarantine_id": sha256([source.name, str(file.path), number, raw]),
         "source": source.name,
-        "path": path,
+        "path": str(file.path),
         "line": number,
         "reason": reason,
         "raw": raw,
@@ -175,10 +182,12 @@ def _rejected(
 
 def to_row(record: Record, source: str, ingest_seq: int) -> tuple[str, Row]:
     """A record's key and its row, by the columns of the table that its kind belongs to."""
-    content_hash = sha256(record.model_dump(mode="json"))
+    moment = utc(record.created_at)
+    # The moment itself is hashed, not the zone that it was written in.
+    content_hash = sha256(record.model_dump(mode="json") | {"created_at": moment.isoformat()})
     common: Row = {
         "source": source,
-        "created_at": utc(record.created_at),
+        "created_at": moment,
         "content_hash": content_hash,
         "ingest_seq": ingest_seq,
     }
@@ -225,31 +234,36 @@ def collect(config: Config) -> Collected:
     """
     state = State(config.database)
     started = now()
+    position = _position(state)
+    files = changed_files(config.sources, position.cursors)
+    if not files:
+        return Collected()
+    batch = read_batch(files, position, started)
     with state.transaction() as tx:
-        files = changed_files(config.sources, tx.rows("list_cursors"))
-        if not files:
-            return Collected()
-        sequence = tx.rows("next_ingest_seq")[0]["ingest_seq"]
-    batch = read_batch(files, sequence, started)
-    with state.transaction() as tx:
-        if tx.rows("next_ingest_seq")[0]["ingest_seq"] != sequence:
+        if tx.rows("next_ingest_seq")[0]["ingest_seq"] != position.sequence:
             raise SourceError("another pass over the sources was made at the same time; run this one again")
-        return _store(tx, batch, config.sources, sequence, started)
+        return _store(tx, batch, position.sequence, started)
 
 
-def _store(
-    tx: Transaction, batch: _Batch, sources: tuple[SourceConfig, ...], sequence: int, started: datetime
-) -> Collected:
-    by_name = {source.name: source for source in sources}
-    by_kind: Counter[str] = Counter()
-    known = batch.repeated
+def _position(state: State) -> _Position:
+    """Where the state stands; one that does not exist is not created for asking."""
+    if not state.path.is_file():
+        return _Position()
+    with state.transaction() as tx:
+        stored = {
+            table: {row["key"]: row["content_hash"] for row in tx.rows(f"list_{table}_hashes")}
+            for table in TABLES.values()
+        }
+        sequence = tx.rows("next_ingest_seq")[0]["ingest_seq"]
+        return _Position(sequence, tuple(tx.rows("list_cursors")), stored)
+
+
+def _store(tx: Transaction, batch: _Batch, sequence: int, started: datetime) -> Collected:
+    by_kind = {table: len(rows) for table, rows in batch.rows.items()}
     for table, rows in batch.rows.items():
-        fresh, old = _separate(tx, table, rows, by_name, batch, sequence, started)
-        known += old
-        by_kind[table] = len(fresh)
-        if fresh:
-            tx.load(f"insert_{table}", _frame(fresh))
-    known += _store_quarantine(tx, batch)
+        if rows:
+            tx.load(f"insert_{table}", _frame(list(rows.values())))
+    known = batch.known + _store_quarantine(tx, batch)
     tx.load("merge_cursors", _frame(batch.cursors))
     stored, rejected = sum(by_kind.values()), len(batch.quarantine)
     tx.run("attach_corrections")
@@ -263,35 +277,7 @@ def _store(
         known_rows=known,
         quarantined_rows=rejected,
     )
-    return Collected(batch.read, stored, known, rejected, dict(by_kind))
-
-
-def _separate(
-    tx: Transaction,
-    table: str,
-    rows: dict[str, Row],
-    sources: dict[str, SourceConfig],
-    batch: _Batch,
-    sequence: int,
-    started: datetime,
-) -> tuple[list[Row], int]:
-    """The rows that are new, and how many are known; a known key with another content is rejected."""
-    if not rows:
-        return [], 0
-    stored = {row["key"]: row["content_hash"] for row in tx.rows(f"list_{table}_hashes")}
-    fresh, known = [], 0
-    for key, row in rows.items():
-        place = row.pop("_path"), row.pop("_line"), row.pop("_raw")
-        if key not in stored:
-            fresh.append(row)
-            continue
-        try:
-            _same_content(key, stored[key], row["content_hash"])
-            known += 1
-        except ValueError as error:
-            source = sources[row["source"]]
-            batch.quarantine.append(_rejected(source, *place, str(error), sequence, started))
-    return fresh, known
+    return Collected(batch.read, stored, known, rejected, by_kind)
 
 
 def _store_quarantine(tx: Transaction, batch: _Batch) -> int:

@@ -21,7 +21,7 @@ HeldOut = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SourceConfig(_Model):
@@ -58,6 +58,11 @@ class EncoderConfig(_Model):
 
     model: str = "all-MiniLM-L6-v2"
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
+
+    @property
+    def key(self) -> str:
+        """What vectors of this encoder are filed under; those of different encoders cannot be compared."""
+        return f"{self.model}/{self.dtype}"
 
 
 class ClusterConfig(_Model):
@@ -232,6 +237,8 @@ def load_config(path: str | Path) -> Config:
     file = find_config(path)
     try:
         data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}; give a YAML file with --config FILE") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
@@ -260,30 +267,53 @@ def write_config(config: Config, path: Path) -> Path:
     return path
 
 
-def check_base_model(config: Config) -> None:
-    """Refuse a base model that is not there, before a round is opened for it.
+def check_base_folder(config: Config) -> bool:
+    """Whether the base model is a folder, checked; False where it is a hub id, which is not looked up here.
 
     Raises:
-        ConfigError: the folder does not exist or holds no model, or the hub has no such id.
+        ConfigError: the folder does not exist or holds no model.
     """
     base = config.model.base
-    folder = Path(base)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
+    if Path(base).is_dir():
+        if not (Path(base) / "config.json").is_file():
             raise ConfigError(f"model.base: {base} holds no config.json; point it at a transformers model folder")
-        return
+        return True
     if base.startswith((".", "/", "~")) or base.count("/") != 1:
         raise ConfigError(
             f"model.base: the folder {base} does not exist; point it at a model folder or give a hub id "
             f"(`flywheel demo` builds the demo's)"
         )
+    return False
+
+
+def check_base_model(config: Config) -> None:
+    """Refuse a base model that is not to be had, before a round is opened for it.
+
+    Raises:
+        ConfigError: see `check_base_folder`; or the hub has no such id.
+    """
+    if check_base_folder(config):
+        return
     from huggingface_hub import hf_hub_download
 
+    base = config.model.base
     try:
         hf_hub_download(base, "config.json")
-    except Exception as error:  # the hub client raises a dozen unrelated types; all mean: not to be had
+    except Exception as error:
         reason = str(error).strip().split("\n")[0]
         raise ConfigError(f"model.base: {base} is no folder and could not be had from the hub: {reason}") from error
+
+
+def make_request(**values: Any) -> RoundRequest:
+    """A round request from the command line's options.
+
+    Raises:
+        ConfigError: an option is out of bounds; the line names it.
+    """
+    try:
+        return RoundRequest(**values)
+    except ValidationError as error:
+        raise ConfigError(f"--{_first_problem(error).replace('_', '-', 1)}") from error
 
 
 def _first_problem(error: ValidationError) -> str:

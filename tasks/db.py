@@ -76,7 +76,12 @@ class State:
             StateError: another process holds the database for longer than a minute, the file is not a
                 database, or its schema is not one that this version can work with.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StateError(
+                f"{self.path.parent} cannot be made: {error.strerror}; correct home in the config"
+            ) from error
         with self._lock(), self._connection() as connection:
             if not self._migrated:
                 _migrate(connection, self.path)

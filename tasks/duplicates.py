@@ -1,18 +1,24 @@
-"""Near-duplicate texts: MinHash finds candidates, their exact Jaccard similarity decides.
+"""Near-duplicate texts, exactly: every pair with a Jaccard similarity at the threshold or above, and no other.
 
-Broder, "On the resemblance and containment of documents" (1997); the index is datasketch's MinHashLSH.
+A near-duplicate that were missed could be trained on and tested with, so the join is exact and not a sketch: sets
+that are similar enough must share one of their rarest members (prefix filtering; Bayardo, Ma and Srikant 2007, "Scaling
+up all pairs similarity search").
 """
 
+import math
 import re
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 SHINGLE_WORDS = 3
-PERMUTATIONS = 64
+# Scripts without spaces between words: each character counts as one.
+_SPACELESS = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+_WORD = re.compile(rf"[{_SPACELESS}]|(?:(?![{_SPACELESS}])\w)+")
 
 
 def shingles(text: str) -> frozenset[str]:
     """The text's runs of three words, lower-cased, without punctuation; a shorter text is one shingle."""
-    words = re.findall(r"\w+", text.lower())
+    words = _WORD.findall(text.lower())
     if len(words) <= SHINGLE_WORDS:
         return frozenset({" ".join(words)})
     return frozenset(" ".join(words[i : i + SHINGLE_WORDS]) for i in range(len(words) - SHINGLE_WORDS + 1))
@@ -25,24 +31,20 @@ def jaccard(left: frozenset[str], right: frozenset[str]) -> float:
 
 
 def near_duplicates(texts: Mapping[str, str], threshold: float) -> list[tuple[str, str, float]]:
-    """Pairs of keys whose texts have a Jaccard similarity of `threshold` or more, with it; smaller key first.
-
-    MinHash may miss a pair that lies just at the threshold; it never reports a false one.
-    """
-    from datasketch import MinHash, MinHashLSH
-
+    """Pairs of keys whose texts have a Jaccard similarity of `threshold` or more, with it; smaller key first."""
     sets = {key: shingles(text) for key, text in texts.items()}
-    index = MinHashLSH(threshold=max(0.1, threshold - 0.15), num_perm=PERMUTATIONS)
+    frequency = Counter(shingle for members in sets.values() for shingle in members)
+    index: defaultdict[str, list[str]] = defaultdict(list)
     pairs = []
-    hashes = MinHash.generator(
-        ([shingle.encode() for shingle in sorted(sets[key])] for key in sets), num_perm=PERMUTATIONS
-    )
-    for key, minhash in zip(sets, hashes, strict=True):
-        for other in index.query(minhash):
-            similarity = jaccard(sets[key], sets[other])
-            if similarity >= threshold:
+    for key in sorted(sets, key=lambda key: (len(sets[key]), key)):
+        members = sets[key]
+        smallest = math.ceil(threshold * len(members) - 1e-9)
+        rarest = sorted(members, key=lambda shingle: (frequency[shingle], shingle))[: len(members) - smallest + 1]
+        for other in {other for shingle in rarest for other in index[shingle]}:
+            if len(sets[other]) >= smallest and (similarity := jaccard(members, sets[other])) >= threshold:
                 pairs.append((min(key, other), max(key, other), similarity))
-        index.insert(key, minhash)
+        for shingle in rarest:
+            index[shingle].append(key)
     return sorted(pairs)
 
 

@@ -24,7 +24,7 @@ def embed(state: State, texts: Sequence[str], encoder: EncoderConfig) -> "np.nda
     """
     import numpy as np
 
-    key = f"{encoder.model}/{encoder.dtype}"
+    key = encoder.key
     hashes = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
     with state.transaction() as tx:
         stored = {row["text_hash"]: row["vector"] for row in tx.rows("list_embeddings", encoder=key, hashes=hashes)}

@@ -8,7 +8,7 @@ there the champion is wrong by selection.) The second asks whether `anchor` has 
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Literal
@@ -37,6 +37,15 @@ class Paired:
     def challenger_right(self) -> int:
         """Cases that the challenger gets right."""
         return self.champion_right + self.fixes - self.negative_flips
+
+
+@dataclass(frozen=True)
+class Production:
+    """The unseen cases of a round's traffic, and the share of that traffic that failed."""
+
+    failure: Paired
+    success: Paired
+    failure_rate: float
 
 
 @dataclass(frozen=True)
@@ -79,15 +88,20 @@ def paired_interval(strata: Sequence[tuple[float, Paired]], confidence: float) -
     return Interval(champion, challenger, difference, max(-1.0, difference - reach), min(1.0, difference + reach))
 
 
-def decide(failure: Paired, success: Paired, anchor: Paired, failure_rate: float, config: GateConfig) -> Decision:
+def decide(
+    production: Production, anchor: Paired, config: GateConfig, without: Mapping[str, Production] | None = None
+) -> Decision:
     """The verdict on a challenger.
 
     Args:
-        failure: held-out failures of the round's traffic. success: held-out calls that were confirmed right.
-        anchor: held-out demonstrations.
-        failure_rate: the share of the round's traffic that failed; the failure stratum's weight.
+        production: held-out failures, and held-out calls that were confirmed right.
+        anchor: held-out given demonstrations.
+        without: production as it would look without what one producer said of it, by producer. Where several people
+            judge the traffic, a promotion must not rest on one of them: held-out cases carry their reviewer's
+            mistakes, and a challenger that has learned those mistakes would look better on them.
     """
-    weighted = paired_interval([(failure_rate, failure), (1 - failure_rate, success)], config.confidence)
+    failure, success = production.failure, production.success
+    weighted = weigh(production, config)
     kept = paired_interval([(1.0, anchor)], config.confidence)
     scarce = [
         f"only {paired.cases} cases in {name}, {config.min_cases} are needed"
@@ -99,9 +113,28 @@ def decide(failure: Paired, success: Paired, anchor: Paired, failure_rate: float
         if paired.cases < config.min_cases
     ]
     verdict, reasons = _verdict(weighted, kept, config)
-    if scarce and verdict == "promote":
-        verdict, reasons = "hold", []
-    return Decision(verdict, tuple(scarce + reasons), weighted, kept)
+    if verdict == "promote" and (doubts := scarce + _resting_on_one(without or {}, config)):
+        verdict, reasons = "hold", [*doubts, *reasons]
+    elif scarce:
+        reasons = [*scarce, *reasons] if verdict == "hold" else [*reasons, *scarce]
+    return Decision(verdict, tuple(reasons), weighted, kept)
+
+
+def weigh(production: Production, config: GateConfig) -> Interval:
+    """The difference in accuracy on production, each stratum by its share of it."""
+    rate = production.failure_rate
+    return paired_interval([(rate, production.failure), (1 - rate, production.success)], config.confidence)
+
+
+def _resting_on_one(without: Mapping[str, Production], config: GateConfig) -> list[str]:
+    """A sentence for each producer without whom the challenger is not shown to be better."""
+    doubts = []
+    for producer, rest in without.items():
+        left = weigh(rest, config)
+        if left.low <= 0:
+            span = f"{_points(left.difference)} points ({_points(left.low)} to {_points(left.high)})"
+            doubts.append(f"the gain rests on {producer} alone: without those cases production changes by {span}")
+    return doubts
 
 
 def _verdict(weighted: Interval, anchor: Interval, config: GateConfig) -> tuple[Verdict, list[str]]:
@@ -128,16 +161,12 @@ def gate(config: Config, round_: Round) -> Decision:
     with writing(config, round_, "gate") as tx:
         tiers = tx.rows("count_outcomes", round_id=round_.round_id)
         counts = tx.rows("count_window", pinned_seq=round_.pinned_seq, round_id=round_.round_id)[0]
-        current = {row["stratum"]: _paired(row) for row in tx.rows("count_current", round_id=round_.round_id)}
-        rate = counts["failures"] / max(1, counts["inferences"])
-        none = Paired(0, 0, 0, 0)
-        decision = decide(
-            current.get("failure", none),
-            current.get("success", none),
-            sum_paired([_paired(row) for row in tiers if row["tier"] == "anchor"]),
-            rate,
-            config.gate,
-        )
+        current = tx.rows("count_current", round_id=round_.round_id)
+        judged = tx.rows("count_judged", pinned_seq=round_.pinned_seq, round_id=round_.round_id)
+        production = _production(current, counts["failures"], counts["inferences"])
+        without = _leave_one_out(current, judged, counts)
+        anchor = sum_paired([_paired(row) for row in tiers if row["tier"] == "anchor"])
+        decision = decide(production, anchor, config.gate, without)
         record_evidence(
             tx,
             round_,
@@ -147,14 +176,37 @@ def gate(config: Config, round_: Round) -> Decision:
             reasons=list(decision.reasons),
             gate={
                 "confidence": config.gate.confidence,
-                "failure_rate": rate,
-                "strata": {name: asdict(paired) for name, paired in current.items()},
+                "failure_rate": production.failure_rate,
+                "strata": {"failure": asdict(production.failure), "success": asdict(production.success)},
+                "without": {producer: asdict(weigh(rest, config.gate)) for producer, rest in without.items()},
                 "weighted": asdict(decision.weighted),
                 "anchor": asdict(decision.anchor) | {"margin": config.gate.anchor_margin},
             },
         )
         tx.run("set_verdict", round_id=round_.round_id, verdict=decision.verdict)
     return decision
+
+
+def _production(current: Sequence[Row], failures: int, inferences: int) -> Production:
+    strata = {
+        stratum: sum_paired([_paired(row) for row in current if row["stratum"] == stratum])
+        for stratum in ("failure", "success")
+    }
+    return Production(strata["failure"], strata["success"], failures / max(1, inferences))
+
+
+def _leave_one_out(current: Sequence[Row], judged: Sequence[Row], counts: Row) -> dict[str, Production]:
+    """Production without each producer in turn; empty where one producer judged it all and nobody can be compared."""
+    if len(judged) < 2:
+        return {}
+    return {
+        row["producer"]: _production(
+            [case for case in current if case["producer"] != row["producer"]],
+            counts["failures"] - row["failures"],
+            counts["inferences"] - row["judged"],
+        )
+        for row in judged
+    }
 
 
 def sum_paired(parts: Sequence[Paired]) -> Paired:

@@ -4,6 +4,7 @@ A move is written as intended before the registry's alias is touched and as move
 interrupted is seen and can be finished by making it again. The last move on record is the truth about the champion.
 """
 
+import json
 from typing import Any
 
 from prefect import task
@@ -14,9 +15,10 @@ from tasks.config import Config
 from tasks.db import State, require_state
 from tasks.errors import FlywheelError
 from tasks.records import now, sha256
-from tasks.rounds import Round, held_row, label
+from tasks.rounds import Round, held_row, label, record_evidence
 
 BASE = "base"
+GATE = "gate"
 
 
 def champion(config: Config) -> str | None:
@@ -34,7 +36,9 @@ def move_champion(
     Raises:
         FlywheelError: there is no such version in this workload.
     """
-    state = State(config.database)
+    if (not moved_by.partition(":")[2].strip() and moved_by != GATE) or not reason.strip():
+        raise FlywheelError("a move of the champion needs a name and a reason (--by NAME --reason TEXT)")
+    state = require_state(config.database)
     with state.transaction() as tx:
         if version is not None and tx.row("get_version", version=version) is None:
             raise FlywheelError(
@@ -64,10 +68,22 @@ def _set_alias(config: Config, version: str | None) -> None:
     client = _client(config)
     if version is not None:
         client.set_registered_model_alias(config.name, "champion", version)
-        if client.get_registered_model(config.name).aliases.get("challenger") == version:
+        if str(client.get_registered_model(config.name).aliases.get("challenger")) == version:
             client.delete_registered_model_alias(config.name, "challenger")
-    elif "champion" in client.get_registered_model(config.name).aliases:
+    elif "champion" in _aliases(client, config.name):
         client.delete_registered_model_alias(config.name, "champion")
+
+
+def _aliases(client: Any, name: str) -> dict[str, Any]:
+    """The aliases of the registered model; none where nothing has been registered yet."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return dict(client.get_registered_model(name).aliases)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return {}
 
 
 def _client(config: Config) -> Any:
@@ -77,16 +93,30 @@ def _client(config: Config) -> Any:
 
 
 def finish(config: Config, round_: Round) -> dict[str, Any]:
-    """Stage promote: move the alias where the gate said so, and close the round; the champion afterwards."""
+    """Stage promote: move the alias where the gate said so, and close the round; the champion afterwards.
+
+    A champion that a person has chosen meanwhile stays: the challenger was not held against it.
+    """
     state = State(config.database)
     with state.transaction() as tx:
         row = held_row(tx, round_)
     if row["verdict"] == "promote":
-        move_champion(config, row["challenger_version"], "gate", f"round {round_.round_id} was promoted", round_)
+        serving = champion(config)
+        if serving in (row["champion_version"], row["challenger_version"]):
+            move_champion(config, row["challenger_version"], GATE, f"round {round_.round_id} was promoted", round_)
+        else:
+            _hold(state, round_, f"the champion was changed to {label(serving)['label']} while the round ran")
     with state.transaction() as tx:
         held_row(tx, round_)
         tx.run("close_round", round_id=round_.round_id, closed_at=now())
     return label(champion(config))
+
+
+def _hold(state: State, round_: Round, reason: str) -> None:
+    with state.transaction() as tx:
+        reasons = json.loads(held_row(tx, round_)["evidence"]).get("reasons", [])
+        record_evidence(tx, round_, reasons=[reason, *reasons])
+        tx.run("set_verdict", round_id=round_.round_id, verdict="hold")
 
 
 @task(name="promote", cache_policy=NO_CACHE)

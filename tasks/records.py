@@ -107,7 +107,12 @@ def parse_record(line: str | bytes) -> Record:
         problem = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in problem["loc"][1:])
         message = problem["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{where}: {message}" if where else message) from error
+        raise ValueError(printable(f"{where}: {message}" if where else message)) from error
+
+
+def printable(text: str) -> str:
+    """The text on one line, control characters escaped: what a record says must not steer a terminal."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def canonical_json(value: Any) -> str:

@@ -18,7 +18,7 @@ from tasks.config import Config
 from tasks.db import State
 from tasks.errors import FlywheelError
 from tasks.records import now
-from tasks.rounds import Round, complete_evidence, held_row, keep_lease, writing
+from tasks.rounds import Round, complete_evidence, held_row, writing
 from tasks.train import WEIGHTS
 
 ROUND_TAG = "flywheel.round_key"
@@ -197,8 +197,7 @@ def register(config: Config, round_: Round) -> str:
             "adapter_sha256": row["adapter_sha256"][:12],
         },
     }
-    with keep_lease(config, round_):
-        version = str(run_child("tasks.register:main", spec, config.round_folder(round_.round_id))["version"])
+    version = str(run_child("tasks.register:main", spec, config.round_folder(round_.round_id))["version"])
     with writing(config, round_, "register") as tx:
         tx.run(
             "insert_version",

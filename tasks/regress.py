@@ -20,7 +20,7 @@ from tasks.child import Progress, run_child
 from tasks.config import Config
 from tasks.db import Row, State, Transaction
 from tasks.errors import FlywheelError
-from tasks.rounds import Round, held_row, keep_lease, record_evidence, writing
+from tasks.rounds import Round, held_row, record_evidence, writing
 from tasks.score import make_scorer
 from tasks.train import adapter_sha256
 
@@ -151,8 +151,7 @@ def regress(config: Config, round_: Round, on_progress: Progress | None = None) 
         "probe": json.loads((folder / "probe.json").read_text(encoding="utf-8")),
         "logprob_tolerance": config.gate.logprob_tolerance,
     }
-    with keep_lease(config, round_):
-        answered = run_child("tasks.regress:main", spec, folder, on_progress)
+    answered = run_child("tasks.regress:main", spec, folder, on_progress)
     results = _judge(config, round_, cases, answered["outputs"])
     with writing(config, round_, "regress") as tx:
         tx.run("delete_case_results", round_id=round_.round_id)

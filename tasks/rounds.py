@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.config import Config
-from tasks.db import Row, State, Transaction
+from tasks.db import Row, State, Transaction, require_state
 from tasks.errors import LeaseLostError, StateError
 from tasks.records import now
 
@@ -61,6 +61,8 @@ def open_or_resume(config: Config, requested_by: str) -> Round:
     with state.transaction() as tx:
         row = tx.row("open_round")
         if row is None:
+            if tx.rows("next_ingest_seq")[0]["ingest_seq"] == 1:
+                raise StateError(f"{config.name} has collected nothing yet; run collect_failures first")
             tx.run(
                 "insert_round",
                 round_key=f"{config.name}/{uuid.uuid4()}",
@@ -79,12 +81,12 @@ def open_or_resume(config: Config, requested_by: str) -> Round:
 
 def abandon(config: Config) -> int | None:
     """Close the unfinished round without a verdict; its number, or None where there is none."""
-    with State(config.database).transaction() as tx:
+    with require_state(config.database).transaction() as tx:
         row = tx.row("open_round")
         if row is None:
             return None
         round_ = _lease(tx, row)
-        tx.run("close_round", round_id=round_.round_id, closed_at=now())
+        tx.run("give_up_round", round_id=round_.round_id, closed_at=now())
         return round_.round_id
 
 
@@ -194,7 +196,7 @@ def label(version: str | None) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def keep_lease(config: Config, round_: Round) -> Iterator[None]:
-    """Renew the lease in the background while a long stage works.
+    """Renew the lease in the background for as long as the round is worked on.
 
     A lease that was lost is noticed when the stage writes.
     """
@@ -211,5 +213,6 @@ def keep_lease(config: Config, round_: Round) -> Iterator[None]:
 def _renew(config: Config, round_: Round, stop: threading.Event) -> None:
     state = State(config.database)
     while not stop.wait(RENEW_SECONDS):
-        with state.transaction() as tx:
+        # A busy database is tried again at the next turn; the lease lasts for several.
+        with contextlib.suppress(StateError), state.transaction() as tx:
             tx.run("renew_lease", round_id=round_.round_id, token=round_.lease_token, until=now() + LEASE)

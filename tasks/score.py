@@ -2,15 +2,24 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 from tasks.config import ScorerConfig
+from tasks.records import canonical_json
 
 Scorer = Callable[[str, str], bool]
+Canonical = Callable[[str], str]
 
 
 def make_scorer(config: ScorerConfig) -> Scorer:
-    """The check that a workload's config names."""
+    """The check of (output, expected) that a workload's config names."""
     return {"exact": exact, "json_fields": json_fields}[config.type]
+
+
+def make_canonical(config: ScorerConfig) -> Canonical:
+    """The form in which two spellings of one answer are the same text."""
+    forms: dict[str, Canonical] = {"exact": lambda text: text.strip(), "json_fields": canonical_fields}
+    return forms[config.type]
 
 
 def exact(output: str, expected: str) -> bool:
@@ -21,6 +30,29 @@ def exact(output: str, expected: str) -> bool:
 def json_fields(output: str, expected: str) -> bool:
     """The same JSON value, whatever the order of keys and the spacing; what does not parse is wrong."""
     try:
-        return bool(json.loads(output) == json.loads(expected))
+        return canonical_json(parse_json(output)) == canonical_json(parse_json(expected))
     except ValueError:
         return False
+
+
+def canonical_fields(text: str) -> str:
+    """The JSON value with sorted keys and no spaces; text that does not parse stays what it is.
+
+    As text, `true` and `1` differ, which as Python values they would not.
+    """
+    try:
+        return canonical_json(parse_json(text))
+    except ValueError:
+        return text.strip()
+
+
+def parse_json(text: str) -> Any:
+    """The JSON value of a model's output.
+
+    Raises:
+        ValueError: it does not parse, or is nested beyond reason.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None

@@ -10,10 +10,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from tasks.config import Config
-from tasks.db import State
+from tasks.db import Row, State
 from tasks.duplicates import near_duplicates
 from tasks.records import user_text
 from tasks.rounds import Round, record_evidence, writing
+from tasks.score import make_canonical
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,7 +26,9 @@ def screen(config: Config, round_: Round) -> dict[str, int]:
         inputs = tx.rows("list_signal_inputs", pinned_seq=round_.pinned_seq)
     pairs = near_duplicates({row["input_hash"]: user_text(row["input"]) for row in inputs}, config.split.near_duplicate)
     with writing(config, round_, "screen") as tx:
-        tx.run("exclude_corrections", pinned_seq=round_.pinned_seq)
+        corrections = tx.rows("list_pinned_corrections", pinned_seq=round_.pinned_seq)
+        if corrections:
+            tx.load("exclude_corrections", _answers_frame(corrections, config), pinned_seq=round_.pinned_seq)
         if pairs:
             tx.load("merge_near_duplicates", _pairs_frame(pairs), round_id=round_.round_id)
         excluded = tx.rows("count_excluded_corrections", pinned_seq=round_.pinned_seq)
@@ -33,6 +36,17 @@ def screen(config: Config, round_: Round) -> dict[str, int]:
         counts["failure_rate"] = counts["failures"] / counts["inferences"] if counts["inferences"] else 0.0
         record_evidence(tx, round_, counts=counts, excluded=excluded, near_duplicates=len(pairs))
     return {row["reason"]: row["rows"] for row in excluded} | {"near-duplicate pairs": len(pairs)}
+
+
+def _answers_frame(corrections: list[Row], config: Config) -> "pl.DataFrame":
+    import polars as pl
+
+    canonical = make_canonical(config.scorer)
+    rows = [
+        (row["correction_id"], canonical(row["corrected_output"]), canonical(row["model_output"] or ""))
+        for row in corrections
+    ]
+    return pl.DataFrame(rows, schema=["correction_id", "answer", "said"], orient="row")
 
 
 def _pairs_frame(pairs: list[tuple[str, str, float]]) -> "pl.DataFrame":

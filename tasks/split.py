@@ -164,7 +164,7 @@ def split(config: Config, round_: Round) -> dict[str, int]:
             tx.load("insert_sides", _frame(drawn), round_id=round_.round_id)
         tx.run("set_correction_uses")
         tx.run("retire_crossing_cases", hashes=retired, round_id=round_.round_id)
-        tx.run("retire_excluded_cases", round_id=round_.round_id)
+        tx.run("retire_excluded_cases", round_id=round_.round_id, pinned_seq=round_.pinned_seq)
         tx.run("insert_regression_cases", round_id=round_.round_id, pinned_seq=round_.pinned_seq)
         counts = {row["side"]: row["inputs"] for row in tx.rows("count_sides", round_id=round_.round_id)}
         record_evidence(tx, round_, sides=counts, suite=tx.rows("count_suite", round_id=round_.round_id))

@@ -19,7 +19,7 @@ from tasks.child import Progress, run_child
 from tasks.config import Config
 from tasks.db import State
 from tasks.errors import FlywheelError
-from tasks.rounds import Round, held_row, keep_lease, record_evidence, writing
+from tasks.rounds import Round, held_row, record_evidence, writing
 
 PROBE_ROWS = 8
 PROBE_TOKENS = 5
@@ -186,8 +186,7 @@ def train(config: Config, round_: Round, on_progress: Progress | None = None) ->
         "adapter": config.adapter.model_dump(mode="json", exclude={"modules_to_save"}),
         "trainer": config.trainer.model_dump(mode="json"),
     }
-    with keep_lease(config, round_):
-        trained = run_child("tasks.train:main", spec, folder, on_progress)
+    trained = run_child("tasks.train:main", spec, folder, on_progress)
     (folder / "probe.json").write_text(json.dumps(trained["probe"]), encoding="utf-8")
     with writing(config, round_, "train") as tx:
         tx.run(

@@ -1,5 +1,4 @@
--- Parameters: $pinned_seq, $round_id. What came in since the round before, and how much of it failed.
--- A failure is an inference with a thumb down, or with a correction that is not excluded.
+-- Parameters: $pinned_seq, $round_id. What came in since the last round that was judged, and how much of it failed.
 with bounds as (
     select coalesce(max(pinned_seq), 0) as after_seq from rounds where round_id < $round_id and verdict is not null
 ),
@@ -17,9 +16,8 @@ passes as (
 calls as (
     select
         count(*) as inferences,
-        count(*) filter (where inference_id in (select inference_id from failures)) as failures
-    from inferences, bounds
-    where ingest_seq > after_seq and ingest_seq <= $pinned_seq
+        count(*) filter (where inference_id in (select inference_id from failures_at($pinned_seq))) as failures
+    from calls_between((select after_seq from bounds), $pinned_seq)
 ),
 
 fixes as (

@@ -1,3 +1,4 @@
+-- Input: incoming(correction_id, answer, said), the corrected and the model's output in the scorer's canonical form.
 -- Parameter: $pinned_seq. Decides anew, for each correction, whether and why it is left out.
 -- An author's later correction supersedes the earlier; what agrees with the model corrects nothing; people who
 -- disagree about one input are both left out; agreement is used once.
@@ -6,20 +7,24 @@ set excluded_because = final.reason
 from (
     with pinned as (
         select
-            correction_id, inference_id, input_hash, model_output, corrected_output, created_at,
+            correction_id, corrections.inference_id, inferences.input_hash, said, answer, corrections.created_at,
             row_number() over (
-                partition by inference_id, corrected_by order by created_at desc, correction_id
+                partition by corrections.inference_id, corrected_by order by corrections.created_at desc, correction_id
             ) as age
         from corrections
-        where ingest_seq <= $pinned_seq
+        join incoming using (correction_id)
+        left join inferences
+            on corrections.inference_id = inferences.inference_id
+            and inferences.ingest_seq <= $pinned_seq
+        where corrections.ingest_seq <= $pinned_seq
     ),
 
     latest as (
-        select * from pinned where age = 1 and corrected_output <> model_output
+        select * from pinned where age = 1 and answer <> said
     ),
 
     answers as (
-        select input_hash, count(distinct corrected_output) as answers
+        select input_hash, count(distinct answer) as answers
         from latest
         group by input_hash
     ),
@@ -37,7 +42,7 @@ from (
             case
                 when pinned.input_hash is null then 'its inference has not arrived'
                 when pinned.age > 1 then 'superseded by its author'
-                when pinned.corrected_output = pinned.model_output then 'agrees with the model'
+                when pinned.answer = pinned.said then 'agrees with the model'
                 when answers.answers > 1 then 'contradicts another correction'
                 when repeats.place > 1 then 'repeats another correction'
             end as reason

@@ -10,9 +10,9 @@ with candidates as (
             when sides.side = 'unseen' and signals.stratum is not null then 'unseen'
             when sides.side = 'anchor' and signals.signal = 'demonstration' and signals.stratum is null then 'anchor'
         end as tier
-    from signals
+    from signals_at($pinned_seq) as signals
     join sides using (input_hash)
-    where signals.ingest_seq <= $pinned_seq and signals.excluded_because is null
+    where signals.excluded_because is null
 ),
 
 active as (

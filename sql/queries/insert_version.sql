@@ -1,4 +1,4 @@
 -- Parameters: one registered version.
-insert or ignore into versions values (
+insert into versions values (
     $version, $round_id, $snapshot_hash, $adapter_path, $adapter_sha256, $created_at
 );

@@ -1,2 +1,2 @@
--- Every cluster with its centroid.
-select cluster_id, label, centroid from clusters order by cluster_id;
+-- Parameter: $encoder. Every cluster that was found with this encoder, with its centroid.
+select cluster_id, label, centroid from clusters where encoder = $encoder order by cluster_id;

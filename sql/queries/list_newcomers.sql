@@ -9,9 +9,8 @@ with usable as (
             else 'given'
         end as kind,
         coalesce(cluster_id, '') as stratum
-    from signals
-    where ingest_seq <= $pinned_seq
-      and excluded_because is null
+    from signals_at($pinned_seq) as signals
+    where excluded_because is null
       and input_hash not in (select input_hash from sides)
 ),
 

@@ -5,17 +5,14 @@ with bounds as (
 ),
 
 calls as (
-    select count(*) as inferences
-    from inferences, bounds
-    where ingest_seq > after_seq and ingest_seq <= $pinned_seq
+    select count(*) as inferences from calls_between((select after_seq from bounds), $pinned_seq)
 ),
 
 recent as (
     select failures.*, cluster_members.cluster_id, cluster_members.similarity
-    from failures
+    from failures_at($pinned_seq) as failures
     join cluster_members using (inference_id), bounds
     where failures.ingest_seq > after_seq
-      and failures.ingest_seq <= $pinned_seq
       and cluster_members.cluster_id is not null
 ),
 

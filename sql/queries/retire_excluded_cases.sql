@@ -1,7 +1,12 @@
--- Parameter: $round_id. Cases whose correction has been superseded or contradicted since.
+-- Parameters: $round_id, $pinned_seq. Cases whose answer does not stand any more: the correction was superseded or
+-- contradicted, the confirmed call was corrected or thumbed down.
 update regression_cases
-set retired_round = $round_id, retired_because = signals.excluded_because
-from signals
-where regression_cases.retired_round is null
-  and regression_cases.signal_id = signals.signal_id
-  and signals.excluded_because is not null;
+set retired_round = $round_id, retired_because = coalesce(final.excluded_because, 'its answer was found wrong')
+from (
+    select regression_cases.case_id, signals.excluded_because
+    from regression_cases
+    left join signals_at($pinned_seq) as signals using (signal_id)
+    where regression_cases.retired_round is null
+      and (signals.signal_id is null or signals.excluded_because is not null)
+) as final
+where regression_cases.case_id = final.case_id;

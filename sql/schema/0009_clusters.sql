@@ -2,6 +2,7 @@
 create table clusters (
     cluster_id text primary key,
     label text not null,
+    encoder text not null,
     centroid float[] not null,
     first_round integer not null,
     created_at timestamp not null

@@ -63,7 +63,8 @@ def _stage(config: Config) -> str | None:
 
 
 def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split() if _is_ours(int(child))]
+    children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    return [child for child in children if _is_ours(child)]
 
 
 def _is_ours(pid: int) -> bool:
@@ -116,7 +117,8 @@ def test_nothing_that_is_evaluated_was_trained_on(finished: tuple[Config, Path, 
     held_out = {case["input_hash"] for case in cases if case["tier"] != "fixed"}
     assert not trained & held_out
     for pair in pairs:
-        assert not ({pair["left_hash"], pair["right_hash"]} & trained and {pair["left_hash"], pair["right_hash"]} & held_out)
+        both = {pair["left_hash"], pair["right_hash"]}
+        assert not (both & trained and both & held_out)
 
 
 def test_lineage_names_source_producer_and_kind_of_each_row(finished: tuple[Config, Path, dict[str, Any]]) -> None:
@@ -128,8 +130,9 @@ def test_lineage_names_source_producer_and_kind_of_each_row(finished: tuple[Conf
     lines = next(config.round_folder(1).glob("snapshot-*.jsonl")).read_text().splitlines()
     first = json.loads(lines[0])
     assert first["signal_id"] == found["rows"][0]["signal_id"]
-    assert sha256(json.dumps(first["messages"][:-1], sort_keys=True, separators=(",", ":"), ensure_ascii=False)) == (
-        found["rows"][0]["input_hash"]
+    assert (
+        sha256(json.dumps(first["messages"][:-1], sort_keys=True, separators=(",", ":"), ensure_ascii=False))
+        == (found["rows"][0]["input_hash"])
     )
 
 

@@ -177,12 +177,12 @@ def test_another_content_under_a_stored_id_is_refused(workload: Workload) -> Non
     workload.collect("a", [inference("i1", output="one")])
     path = workload.write("b", [inference("i2"), inference("i1", output="two")])
     line = refused(workload)
-    assert f"{path} line 2: i1 is stored already with another content" in line
+    assert f"{path} line 2: i1 has come in with another content" in line
 
 
 def test_another_content_under_an_id_of_the_same_pass_is_refused(workload: Workload) -> None:
     workload.write("a", [demonstration("d1", answer="one"), demonstration("d1", answer="two")])
-    assert "line 2: d1 is stored already with another content" in refused(workload)
+    assert "line 2: d1 has come in with another content" in refused(workload)
 
 
 def test_another_content_under_a_stored_id_is_quarantined(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.config import GateConfig
-from tasks.gate import Interval, Paired, decide, gate, paired_interval, sum_paired
+from tasks.gate import Interval, Paired, Production, decide, gate, paired_interval, sum_paired
 from tasks.rounds import read_evidence
-from tests.conftest import Workload, traffic
+from tests.conftest import Workload, correction, inference, traffic
 
 CONFIG = GateConfig()
 RATE = 0.25
@@ -100,7 +100,7 @@ def test_it_covers_the_truth_where_the_champion_is_mixed_too() -> None:
 
 
 def verdict(failure: Paired = GOOD_FAILURE, success: Paired = GOOD_SUCCESS, anchor: Paired = GOOD_ANCHOR) -> str:
-    decision = decide(failure, success, anchor, RATE, CONFIG)
+    decision = decide(Production(failure, success, RATE), anchor, CONFIG)
     assert decision.reasons
     assert all("\n" not in reason for reason in decision.reasons)
     return decision.verdict
@@ -127,7 +127,7 @@ def test_too_few_cases_are_never_promoted_on(scarce: str, cases: int) -> None:
         "anchor": Paired(cases, cases, 0, 0),
     }
     strata = {"failure": GOOD_FAILURE, "success": GOOD_SUCCESS, "anchor": GOOD_ANCHOR} | {scarce: few[scarce]}
-    decision = decide(**strata, failure_rate=RATE, config=CONFIG)
+    decision = decide(Production(strata["failure"], strata["success"], RATE), strata["anchor"], CONFIG)
     assert decision.verdict == "hold"
     assert f"only {cases} cases in" in decision.reasons[0]
 
@@ -151,9 +151,44 @@ def test_past_failures_alone_would_promote_a_random_model_but_the_gate_does_not(
     assert verdict(failure, Paired(0, 0, 0, 0)) == "hold"
 
 
+def test_a_gain_that_rests_on_one_producer_is_held() -> None:
+    """A careless reviewer's mistakes are in the held-out cases too; who learned them would look better there."""
+    whole = Production(GOOD_FAILURE, GOOD_SUCCESS, RATE)
+    others = Production(Paired(40, 0, 2, 0), Paired(300, 300, 0, 3), 0.05)
+    decision = decide(whole, GOOD_ANCHOR, CONFIG, {"person:rush": others, "person:maria": whole})
+    assert decision.verdict == "hold"
+    assert "rests on person:rush alone" in decision.reasons[0]
+    assert decide(whole, GOOD_ANCHOR, CONFIG, {"person:rush": whole, "person:maria": whole}).verdict == "promote"
+
+
+def test_a_careless_batch_is_named_and_a_careful_one_is_not(workload: Workload) -> None:
+    careful = traffic(failures=60, successes=200, given=900)
+    rush = [
+        record
+        for i in range(120)
+        for record in (inference(f"r{i}", output="fine"), correction(f"r{i}", "low", "person:rush"))
+    ]
+    workload.collect("a", [*careful, *rush])
+
+    def follows_rush(role: str, case: Mapping[str, Any]) -> bool:
+        return (
+            case["producer"] == "person:rush"
+            if case["stratum"] == "failure" and role == "challenger"
+            else (case["stratum"] != "failure")
+        )
+
+    decision = gate(workload.config, workload.to_gate(follows_rush))
+    assert decision.verdict == "hold"
+    assert "rests on person:rush alone" in decision.reasons[0]
+
+
 @pytest.mark.parametrize("rate", [0.0, 1.0])
 def test_an_extreme_failure_rate_gives_a_verdict(rate: float) -> None:
-    assert decide(GOOD_FAILURE, GOOD_SUCCESS, GOOD_ANCHOR, rate, CONFIG).verdict in {"promote", "hold", "reject"}
+    assert decide(Production(GOOD_FAILURE, GOOD_SUCCESS, rate), GOOD_ANCHOR, CONFIG).verdict in {
+        "promote",
+        "hold",
+        "reject",
+    }
 
 
 @given(st.lists(paired(), max_size=4))
@@ -175,7 +210,7 @@ def forgot(role: str, case: Mapping[str, Any]) -> bool:
 
 @pytest.mark.parametrize(("right", "expected"), [(learned, "promote"), (forgot, "reject")])
 def test_the_rounds_own_outcomes_give_its_verdict(workload: Workload, right: Any, expected: str) -> None:
-    workload.collect("a", traffic(failures=100, successes=300, given=300))
+    workload.collect("a", traffic(failures=100, successes=300, given=900))
     round_ = workload.to_gate(right)
     assert gate(workload.config, round_).verdict == expected
     evidence = read_evidence(workload.config)[0]
@@ -192,7 +227,7 @@ def test_a_round_after_one_that_was_given_up_sees_the_same_traffic(workload: Wor
     """The corrections count as new again, so the cases that were held out of them have to count as current again."""
     from tasks.rounds import abandon
 
-    workload.collect("a", traffic(failures=100, successes=300, given=300))
+    workload.collect("a", traffic(failures=100, successes=300, given=900))
     workload.to_split()
     assert abandon(workload.config) == 1
     decision = gate(workload.config, workload.to_gate(learned))

@@ -1,16 +1,17 @@
--- Inferences with a failing signal. Grain: one row a failed inference; correction_id and corrected_output are null
--- where it was only thumbed down.
-create view failures as
+-- Inferences with a failing signal as of a pass over the sources. Grain: one row a failed inference; correction_id and
+-- corrected_output are null where it was only thumbed down. Parameter: pinned, as for signals_at.
+create macro failures_at(pinned) as table
 with corrected as (
     select inference_id, correction_id, corrected_output, ingest_seq
     from corrections
-    where input_hash is not null and excluded_because is null
+    where excluded_because is null and ingest_seq <= pinned
+    qualify row_number() over (partition by inference_id order by created_at, correction_id) = 1
 ),
 
 thumbed as (
     select inference_id, min(ingest_seq) as ingest_seq
     from feedback
-    where value = 'down'
+    where value = 'down' and ingest_seq <= pinned
     group by inference_id
 ),
 
@@ -22,7 +23,8 @@ final as (
     from inferences
     left join corrected using (inference_id)
     left join thumbed using (inference_id)
-    where corrected.inference_id is not null or thumbed.inference_id is not null
+    where inferences.ingest_seq <= pinned
+      and (corrected.inference_id is not null or thumbed.inference_id is not null)
 )
 
 select * from final;

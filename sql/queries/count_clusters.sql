@@ -1,0 +1,2 @@
+-- How many clusters there are, whatever encoder they were found with.
+select count(*) as clusters from clusters;

@@ -1,0 +1,27 @@
+-- Parameters: $pinned_seq, $round_id. Who judged the traffic since the last round that was judged: calls that each
+-- producer said something about, and those of them that failed by that producer's word.
+with bounds as (
+    select coalesce(max(pinned_seq), 0) as after_seq from rounds where round_id < $round_id and verdict is not null
+),
+
+said as (
+    select inference_id, corrected_by as producer, excluded_because is null as is_failure
+    from corrections
+    where ingest_seq <= $pinned_seq
+    union all
+    select inference_id, producer, value = 'down' as is_failure
+    from feedback
+    where ingest_seq <= $pinned_seq
+),
+
+final as (
+    select
+        said.producer,
+        count(distinct said.inference_id) as judged,
+        count(distinct said.inference_id) filter (where said.is_failure) as failures
+    from said
+    join calls_between((select after_seq from bounds), $pinned_seq) as calls using (inference_id)
+    group by said.producer
+)
+
+select * from final order by producer;
