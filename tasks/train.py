@@ -100,7 +100,7 @@ def _trainer(spec: dict[str, Any], model: Any, tokenizer: Any, dataset: Any, pro
         bf16=on_gpu,
         use_cpu=not on_gpu,
         gradient_checkpointing=False,
-        logging_steps=10,
+        logging_steps=5,
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,

@@ -266,7 +266,7 @@ ROW: dict[str, dict[str, Any]] = {
     "embeddings": {"text_hash": "h", "encoder": "e", "vector": [0.5]},
     "clusters": {
         "cluster_id": "c001", "label": "l", "encoder": "e", "centroid": [0.5], "first_round": 1, "created_at": NOW,
-    },  # fmt: skip
+    },
     "cluster_members": {"inference_id": "i", "round_id": 1},
     "near_duplicates": {"left_hash": "a", "right_hash": "b", "jaccard": 0.9, "round_id": 1},
     "sides": {"input_hash": "h", "side": "train", "reason": "drawn", "group_hash": "h", "round_id": 1},
