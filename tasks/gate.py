@@ -23,6 +23,9 @@ from tasks.rounds import Round, held_row, record_evidence, writing
 
 Verdict = Literal["promote", "hold", "reject"]
 
+MIN_JUDGED = 30
+ODD_Z = 6.0
+
 
 @dataclass(frozen=True)
 class Paired:
@@ -173,11 +176,12 @@ def gate(config: Config, round_: Round) -> Decision:
             tiers=tiers,
             clusters=_with_outcomes(tx.rows("count_cluster_outcomes", round_id=round_.round_id), held_row(tx, round_)),
             flips=tx.rows("list_flips", round_id=round_.round_id),
-            reasons=list(decision.reasons),
+            reasons=[*decision.reasons, *odd_producers(judged)],
             gate={
                 "confidence": config.gate.confidence,
                 "failure_rate": production.failure_rate,
                 "strata": {"failure": asdict(production.failure), "success": asdict(production.success)},
+                "producers": judged,
                 "without": {producer: asdict(weigh(rest, config.gate)) for producer, rest in without.items()},
                 "weighted": asdict(decision.weighted),
                 "anchor": asdict(decision.anchor) | {"margin": config.gate.anchor_margin},
@@ -185,6 +189,29 @@ def gate(config: Config, round_: Round) -> Decision:
         )
         tx.run("set_verdict", round_id=round_.round_id, verdict=decision.verdict)
     return decision
+
+
+def odd_producers(judged: Sequence[Row]) -> list[str]:
+    """A sentence for each producer who faults far more of the calls they judged than the others do.
+
+    All judge the same traffic, so their shares should be alike. Pooled two-proportion z-test, at a threshold that
+    chance does not reach; whoever is asked to look at failures alone is named too, and is for a person to explain.
+    """
+    sentences = []
+    for row in judged:
+        others = sum(other["judged"] for other in judged) - row["judged"]
+        their_faults = sum(other["failures"] for other in judged) - row["failures"]
+        if min(row["judged"], others) < MIN_JUDGED:
+            continue
+        mine, theirs = row["failures"] / row["judged"], their_faults / others
+        pooled = (row["failures"] + their_faults) / (row["judged"] + others)
+        error = math.sqrt(pooled * (1 - pooled) * (1 / row["judged"] + 1 / others))
+        if error and (mine - theirs) / error > ODD_Z and mine > 2 * theirs:
+            sentences.append(
+                f"{row['producer']} faults {mine:.0%} of the calls they judged, the others {theirs:.0%}: "
+                f"look through those corrections"
+            )
+    return sentences
 
 
 def _production(current: Sequence[Row], failures: int, inferences: int) -> Production:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.config import GateConfig
-from tasks.gate import Interval, Paired, Production, decide, gate, paired_interval, sum_paired
+from tasks.gate import Interval, Paired, Production, decide, gate, odd_producers, paired_interval, sum_paired
 from tasks.rounds import read_evidence
 from tests.conftest import Workload, correction, inference, traffic
 
@@ -159,6 +159,19 @@ def test_a_gain_that_rests_on_one_producer_is_held() -> None:
     assert decision.verdict == "hold"
     assert "rests on person:rush alone" in decision.reasons[0]
     assert decide(whole, GOOD_ANCHOR, CONFIG, {"person:rush": whole, "person:maria": whole}).verdict == "promote"
+
+
+def test_who_faults_far_more_than_the_others_is_named() -> None:
+    judged = [
+        {"producer": "person:maria", "judged": 300, "failures": 30},
+        {"producer": "person:tom", "judged": 280, "failures": 33},
+        {"producer": "person:rush", "judged": 200, "failures": 180},
+    ]
+    assert odd_producers(judged) == [
+        "person:rush faults 90% of the calls they judged, the others 11%: look through those corrections"
+    ]
+    assert odd_producers(judged[:2]) == []
+    assert odd_producers(judged[2:]) == []
 
 
 def test_a_careless_batch_is_named_and_a_careful_one_is_not(workload: Workload) -> None:
