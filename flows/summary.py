@@ -124,6 +124,7 @@ def _panel(evidence: Evidence, pen: _Pen) -> Panel:
     parts: list[RenderableType] = [pen(outcome(evidence) + ".", "bold")]
     if reason := why(evidence):
         parts.append(pen(reason))
+    parts += [pen(f"{plain(remark)}.", "yellow") for remark in dig(evidence, "remarks") or []]
     if facts := _facts(evidence):
         parts += [Text(), _facts_table(facts, pen)]
     if clusters := ranked_clusters(evidence):

@@ -176,7 +176,8 @@ def gate(config: Config, round_: Round) -> Decision:
             tiers=tiers,
             clusters=_with_outcomes(tx.rows("count_cluster_outcomes", round_id=round_.round_id), held_row(tx, round_)),
             flips=tx.rows("list_flips", round_id=round_.round_id),
-            reasons=[*decision.reasons, *odd_producers(judged)],
+            reasons=[*decision.reasons, *(remarks := odd_producers(judged))],
+            remarks=remarks,
             gate={
                 "confidence": config.gate.confidence,
                 "failure_rate": production.failure_rate,
