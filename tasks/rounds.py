@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from tasks.config import Config
@@ -114,7 +113,15 @@ def _me() -> str:
 def _is_dead(owner: str) -> bool:
     """Whether the owner is a process of this machine that is no more (a remote one must time out)."""
     host, _, pid = owner.rpartition(":")
-    return host == socket.gethostname() and not Path(f"/proc/{pid}").exists()
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it lives, and is somebody else's
+        return False
+    return False
 
 
 def stage_of(config: Config, round_: Round) -> str:

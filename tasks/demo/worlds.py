@@ -40,7 +40,7 @@ class World:
 TICKETS_BASE = BaseSpec(name="tickets", single_tokens=tickets.SCHEMA_TOKENS, initializer_range=0.05, steps=450)
 TICKETS_TAUGHT = 12_000
 TICKETS_FIRST = 3_600
-TICKETS_SECOND = 2_000
+TICKETS_SECOND = 1_500
 TICKETS_GIVEN = 2_000
 CARELESS_SHARE = 0.3
 

@@ -126,7 +126,12 @@ def test_an_override_needs_a_name_and_a_reason(registered: Workload, by: str, re
 def registry(registered: Workload) -> Any:
     """A real MLflow registry on SQLite that has the version."""
     from mlflow import MlflowClient
+    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as RegistryStore
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as TrackingStore
 
+    # MLflow remembers databases by their address; the one at this address was deleted with the last test.
+    RegistryStore._engine_map.clear()
+    TrackingStore._engine_map.clear()
     client = MlflowClient(registered.config.tracking_uri, registered.config.tracking_uri)
     client.create_registered_model("tickets")
     client.create_model_version("tickets", source=str(registered.folder))
