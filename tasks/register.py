@@ -173,8 +173,6 @@ def _version(client: Any, spec: dict[str, Any], model_id: str) -> str:
 
 def register(config: Config, round_: Round) -> str:
     """Register the round's adapter in a child process; its version."""
-    from tasks.headlines import verdict_sentence
-
     with State(config.database).transaction() as tx:
         row = held_row(tx, round_)
         snapshot = tx.rows("get_snapshot", snapshot_hash=row["snapshot_hash"])[0]
@@ -185,11 +183,12 @@ def register(config: Config, round_: Round) -> str:
         "workload": config.name,
         "round_key": round_.round_key,
         "evidence": evidence,
-        "params": config.model_dump(mode="json", include={"model", "adapter", "trainer", "blend", "split", "gate"}),
+        "params": config.model_dump(mode="json", include={"model", "adapter", "trainer", "blend", "split", "gate"})
+        | {"round": _round_params(evidence)},
         "snapshot_path": snapshot["path"],
         "base": str(Path(config.model.base).resolve()) if Path(config.model.base).is_dir() else config.model.base,
         "adapter_path": row["adapter_path"],
-        "description": verdict_sentence(evidence),
+        "description": f"Round {round_.round_id}, {row['verdict']}: {'; '.join(evidence['reasons'])}",
         "version_tags": {
             "verdict": row["verdict"],
             "round": str(round_.round_id),
@@ -210,6 +209,19 @@ def register(config: Config, round_: Round) -> str:
         )
         tx.run("set_challenger", round_id=round_.round_id, version=version)
     return version
+
+
+def _round_params(evidence: dict[str, Any]) -> dict[str, Any]:
+    """What differs between rounds that ran with one config, so that a comparison of versions shows it."""
+    corrections = sum(part["rows"] for part in evidence["blend"] if part["signal"] == "correction")
+    return {
+        "number": evidence["round"],
+        "champion": evidence["champion"]["label"],
+        "verdict": evidence["verdict"],
+        "snapshot": evidence["snapshot"]["hash"][:12],
+        "rows": evidence["snapshot"]["rows"],
+        "corrections": corrections,
+    }
 
 
 @task(name="register", cache_policy=NO_CACHE)
