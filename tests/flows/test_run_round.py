@@ -18,6 +18,8 @@ from tasks.lineage import lineage, status
 from tasks.records import sha256
 
 ROOT = Path(__file__).resolve().parents[2]
+# The round itself is the first test's fixture; on a busy machine it takes minutes.
+pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture(scope="session")
