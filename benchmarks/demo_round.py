@@ -182,7 +182,7 @@ def main() -> None:
         print("demo, base model to be built ...", flush=True)
         cold = run_demo(first)
         print(f"demo, base model cached (the first took {cold.seconds:.0f} s) ...", flush=True)
-        shutil.copytree(first / ".flywheel" / "models", second / ".flywheel" / "models")
+        shutil.copytree(first / ".flywheel" / "models", second / ".flywheel" / "models", symlinks=True)
         warm = run_demo(second)
         print(f"idle runs (the second took {warm.seconds:.0f} s) ...", flush=True)
         with prefect_server(Path(name)) as env:

@@ -260,13 +260,6 @@ def find_config(path: str | Path) -> Path:
         raise ConfigError(f"config file {path} does not exist; give one with --config FILE") from None
 
 
-def write_config(config: Config, path: Path) -> Path:
-    """Write a config so that `load_config` reads the same one back."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
-    return path
-
-
 def check_base_folder(config: Config) -> bool:
     """Whether the base model is a folder, checked; False where it is a hub id, which is not looked up here.
 

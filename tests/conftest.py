@@ -20,6 +20,7 @@ from typing import Any
 
 import duckdb
 import pytest
+import yaml
 
 from tasks.blend import blend
 from tasks.collect import Collected, collect
@@ -116,6 +117,13 @@ def make_config(folder: Path, **changes: Any) -> Config:
         "model": {"base": str(folder / "base")},
     }
     return Config.model_validate(data | changes)
+
+
+def write_config(config: Config, path: Path) -> Path:
+    """Write a config so that `load_config` reads the same one back."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    return path
 
 
 @dataclass(frozen=True)

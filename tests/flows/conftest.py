@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks.config import Config, load_config, write_config
+from tasks.config import Config, load_config
 from tasks.demo import reviews, tickets
 from tasks.demo.base_model import BaseSpec, build_base
 from tasks.demo.production import answer
+from tests.conftest import write_config
 
 TICKETS = 500
 GIVEN = 200

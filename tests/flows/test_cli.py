@@ -16,10 +16,9 @@ from typer.testing import CliRunner, Result
 from flows.cli import app
 from flows.tables import print_lineage, print_status
 from tasks.blend import blend
-from tasks.config import write_config
 from tasks.lineage import lineage, status
 from tasks.rounds import writing
-from tests.conftest import ROOT, Saved, Workload, correction, inference, make_workload, traffic
+from tests.conftest import ROOT, Saved, Workload, correction, inference, make_workload, traffic, write_config
 
 
 @pytest.fixture(autouse=True)

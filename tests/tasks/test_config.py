@@ -18,10 +18,9 @@ from tasks.config import (
     check_base_model,
     find_config,
     load_config,
-    write_config,
 )
 from tasks.errors import ConfigError
-from tests.conftest import ROOT, make_config
+from tests.conftest import ROOT, make_config, write_config
 
 VALID: dict[str, Any] = {
     "name": "tickets",

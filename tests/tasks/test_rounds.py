@@ -58,7 +58,7 @@ def ready(collected: Saved) -> Workload:
 
 
 def config_file(workload: Workload) -> str:
-    from tasks.config import write_config
+    from tests.conftest import write_config
 
     return str(write_config(workload.config, workload.folder / "config.yaml"))
 
