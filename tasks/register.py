@@ -162,8 +162,9 @@ def _version(client: Any, spec: dict[str, Any], model_id: str) -> str:
     import mlflow
 
     name = spec["workload"]
-    known = {version.model_id: version for version in client.search_model_versions(f"name = '{name}'")}
-    version = known.get(model_id) or mlflow.register_model(f"models:/{model_id}", name)
+    source = f"models:/{model_id}"
+    known = {version.source: version for version in client.search_model_versions(f"name = '{name}'")}
+    version = known.get(source) or mlflow.register_model(source, name)
     client.update_model_version(name, version.version, spec["description"])
     for key, value in spec["version_tags"].items():
         client.set_model_version_tag(name, version.version, key, value)
