@@ -18,7 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from tasks.config import Config, GateConfig
-from tasks.db import Row, State
+from tasks.db import Row
 from tasks.rounds import Round, held_row, record_evidence, writing
 
 Verdict = Literal["promote", "hold", "reject"]
@@ -263,9 +263,3 @@ def gate_task(config: Config, round_: Round) -> Decision:
     decision = gate(config, round_)
     get_run_logger().info("Verdict: %s. %s", decision.verdict, "; ".join(decision.reasons))
     return decision
-
-
-def verdict_of(config: Config, round_: Round) -> str:
-    """The verdict that was recorded for the round."""
-    with State(config.database).transaction() as tx:
-        return str(held_row(tx, round_)["verdict"])
