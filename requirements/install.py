@@ -4,6 +4,9 @@ pip and uv keep their settings apart. Where a machine tells pip about an index, 
 wheels, uv is told the same; whatever a `UV_*` variable already says wins. The CPU build of torch comes from
 there when it is there, and from PyTorch's own index, which uv knows by name, when it is not.
 
+Everything is compiled to bytecode at once: where Python may not write it later (PYTHONDONTWRITEBYTECODE, a read-only
+environment), every process would compile torch, transformers and vLLM again, for 10 s each.
+
 Standard library only: it runs before anything is installed.
 """
 
@@ -88,7 +91,7 @@ def main(kind: str) -> int:
     project = ("install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", ".")
     return (
         (install_torch(requirements, env) if kind == "cpu" else 0)
-        or uv_pip("sync", "--quiet", str(requirements), env=env)
+        or uv_pip("sync", "--quiet", "--compile-bytecode", str(requirements), env=env)
         or uv_pip(*project, env=env)
     )
 
