@@ -6,13 +6,16 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 
 def publish_clusters(evidence: dict[str, Any]) -> None:
-    """The ranked clusters of the round's failures, as a table."""
-    from tasks.markdown import clusters_table
+    """The ranked clusters of the round's failures, as a table, and whether its inputs have drifted."""
+    from tasks.headlines import drift_sentence
+    from tasks.markdown import clusters_table, escape
 
+    drift = drift_sentence(evidence)
     create_table_artifact(
         key=f"{evidence['workload']}-clusters",
         table=clusters_table(evidence),
-        description=f"Failure classes of round {evidence['round']}, by their share of traffic",
+        description=f"Failure classes of round {evidence['round']}, by their share of traffic"
+        + (f". {escape(drift)}" if drift else ""),
     )
 
 

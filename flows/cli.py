@@ -196,6 +196,71 @@ def abandon(config: ConfigOption = DEFAULT_CONFIG) -> None:
     typer.echo("There is no unfinished round." if closed is None else f"Round {closed} was given up.")
 
 
+@app.command()
+def export(
+    layout: Annotated[str, typer.Argument(help="chat or preferences: OpenAI's fine-tuning formats.")],
+    out: Annotated[Path, typer.Option(help="File of JSON lines to write.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Write the usable signals to a file for other trainers."""
+    with _one_line_errors():
+        from tasks.config import load_config
+        from tasks.export import export as write_export
+
+        lines = write_export(load_config(config), layout, out)
+    typer.echo(f"{lines} lines in {out}")
+
+
+quarantine = typer.Typer(help="Rows that could not be taken, with the reason.", no_args_is_help=True)
+app.add_typer(quarantine, name="quarantine")
+
+
+@quarantine.command("list")
+def list_quarantine(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """What lies in quarantine: where each row came from and why it could not be taken."""
+    with _one_line_errors():
+        from tasks.config import load_config
+        from tasks.quarantine import quarantined
+
+        found = quarantined(load_config(config))
+    if as_json:
+        _print_json(found)
+    else:
+        from flows.tables import print_quarantine
+
+        print_quarantine(found)
+
+
+@quarantine.command("show")
+def show_quarantine(
+    row: Annotated[str, typer.Argument(help="A row's id, or the beginning of it.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """One row in quarantine, with its text (redacted, and gone once it has expired)."""
+    with _one_line_errors():
+        from tasks.config import load_config
+        from tasks.quarantine import quarantined_row
+
+        _print_json(quarantined_row(load_config(config), row))
+
+
+@quarantine.command("retry")
+def retry_quarantine(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Read everything again that rows in quarantine came from; what has been mended is taken."""
+    with _one_line_errors():
+        from tasks.config import make_request
+        from tasks.quarantine import forget_cursors
+
+        request = make_request(config=config, requested_by="person:cli")
+        loaded = _prepare(config)
+        parts = forget_cursors(loaded)
+        if not parts:
+            typer.echo("Nothing lies in quarantine.")
+            return
+        result = _call_flow("collect_failures", request)
+    _show_outcome("collect_failures", result, loaded)
+
+
 def _print_json(value: Any) -> None:
     json.dump(value, sys.stdout, indent=1, default=str, ensure_ascii=False)
     sys.stdout.write("\n")

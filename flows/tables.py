@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+SHOWN_ROWS = 50
+
 
 def print_status(status: dict[str, Any], console: Console | None = None) -> None:
     """Champion, one line a round, and the counts."""
@@ -21,9 +23,11 @@ def print_status(status: dict[str, Any], console: Console | None = None) -> None
     )
     console.print(
         f"{counts['inferences']} inferences, {counts['failures']} failures, {counts['corrections']} corrections, "
-        f"{counts['feedback']} thumbs, {counts['demonstrations']} demonstrations, "
-        f"{counts['regression_cases']} regression cases"
+        f"{counts['feedback']} thumbs, {counts['ratings']} ratings, {counts['demonstrations']} demonstrations, "
+        f"{counts['preferences']} preferences, {counts['regression_cases']} regression cases"
     )
+    if counts["waiting"]:
+        console.print(f"[yellow]{counts['waiting']} rows lie in quarantine: flywheel quarantine list[/yellow]")
     for reason, rows in status["excluded_corrections"].items():
         console.print(f"  {rows} corrections left out: {escape(reason)}")
     for move in status["unfinished_moves"]:
@@ -40,6 +44,22 @@ def _rounds_table(rounds: list[dict[str, Any]]) -> Table:
         verdict = row["verdict"] or "-"
         table.add_row(str(row["round"]), row["stage"], verdict, challenger, row["champion_after"]["label"], why)
     return table
+
+
+def print_quarantine(rows: list[dict[str, Any]], console: Console | None = None) -> None:
+    """Where each row in quarantine came from and why it lies there."""
+    console = console or Console(highlight=False)
+    if not rows:
+        console.print("Nothing lies in quarantine.")
+        return
+    table = Table("id", "source", "from", "row", "why", box=None, pad_edge=False)
+    for row in rows[:SHOWN_ROWS]:
+        place = (row["quarantine_id"][:12], row["source"], escape(row["part"]), str(row["row"]), escape(row["reason"]))
+        table.add_row(*place)
+    console.print(table)
+    more = f"; the first {SHOWN_ROWS} are shown, all of them with --json" if len(rows) > SHOWN_ROWS else ""
+    console.print(f"{len(rows)} rows{more}. One of them whole: flywheel quarantine show ID")
+    console.print("Mend them where they came from, then: flywheel quarantine retry")
 
 
 def print_lineage(lineage: dict[str, Any], console: Console | None = None) -> None:

@@ -34,6 +34,8 @@ PALETTE = {"ink": "#3d444d", "before": "#8b949e", "after": "#0072b2", "good": "#
 INK, BEFORE, AFTER, GOOD, BAD = PALETTE.values()
 WIDTH = 5.6  # inches; the report shows a figure at about 1.35 times that
 SHOWN_CLUSTERS = 8
+# Okabe and Ito's colours that are left beside grey; they are the same in dark and in light.
+MAP_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
 def _figure(height: float, panels: int = 1, width: float = WIDTH) -> tuple[Figure, list[Axes]]:
@@ -71,8 +73,8 @@ def _say(ax: Axes, x: float, y: float, text: str, **style: Any) -> None:
     ax.text(x, y, text, **(defaults | style))
 
 
-def _legend(ax: Axes, entries: list[tuple[str, str]]) -> None:
-    """Named dots above the axes, from (colour, name)."""
+def _legend(ax: Axes, entries: list[tuple[str, str]], columns: int | None = None) -> None:
+    """Named dots above the axes, from (colour, name), side by side or in so many columns."""
     from matplotlib.lines import Line2D
 
     dots = [Line2D([], [], marker="o", linestyle="", color=colour, markersize=6) for colour, _ in entries]
@@ -81,7 +83,7 @@ def _legend(ax: Axes, entries: list[tuple[str, str]]) -> None:
         [_short(name, 40) for _, name in entries],
         loc="lower left",
         bbox_to_anchor=(0, 1.0),
-        ncols=len(entries),
+        ncols=columns or len(entries),
         frameon=False,
         fontsize=8.5,
         labelcolor=INK,
@@ -217,6 +219,31 @@ def cluster_chart(evidence: Evidence) -> Figure:
     ax.set_xlim(0, 1.5 * widest)
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}%")
     _legend(ax, [(BEFORE, "of production calls, before"), (AFTER, "after, estimated on unseen failures")])
+    return figure
+
+
+def map_chart(evidence: Evidence) -> Figure:
+    """Each failure as a dot near those that it resembles, in the colour of its cluster; the largest are numbered."""
+    points_ = [p for p in dig(evidence, "map") or [] if isinstance(p, list) and len(p) == 3]
+    if not points_:
+        return _notice("There were too few failures for a map.")
+    figure, (ax,) = _figure(3.6, width=1.45 * WIDTH)
+    ax.set_axis_off()
+    names = [c.get("cluster_id") for c in ranked_clusters(evidence)][: len(MAP_COLOURS)]
+    rest = [p for p in points_ if p[2] not in names]
+    ax.scatter([p[0] for p in rest], [p[1] for p in rest], s=9, color=BEFORE, alpha=0.55, linewidths=0)
+    for rank, (name, colour) in enumerate(zip(names, MAP_COLOURS, strict=False), start=1):
+        members = [p for p in points_ if p[2] == name]
+        if members:
+            xs, ys = sorted(p[0] for p in members), sorted(p[1] for p in members)
+            ax.scatter([p[0] for p in members], [p[1] for p in members], s=13, color=colour, linewidths=0)
+            _say(ax, xs[len(xs) // 2], ys[len(ys) // 2], str(rank), ha="center", fontsize=11, fontweight="bold")
+    labels = [c.get("label") for c in ranked_clusters(evidence)][: len(names)]
+    dots = [
+        (colour, f"{rank}  {_short(label, 34)}")
+        for rank, (label, colour) in enumerate(zip(labels, MAP_COLOURS, strict=False), start=1)
+    ]
+    _legend(ax, dots, columns=2)
     return figure
 
 

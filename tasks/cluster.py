@@ -17,6 +17,7 @@ from prefect.logging import get_run_logger
 
 from tasks.config import ClusterConfig, Config
 from tasks.db import Row, State
+from tasks.drift import drift
 from tasks.embed import embed
 from tasks.records import now, user_text
 from tasks.rounds import Round, record_evidence, writing
@@ -26,26 +27,33 @@ if TYPE_CHECKING:
     import numpy as np
 
 MIN_SAMPLES = 3
+MAP_POINTS = 1000
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A failed inference as the clusterer sees it; `corrected` is None where it was only thumbed down."""
+    """A failed inference as the clusterer sees it; where nobody `corrected` it, `reason` says what failed."""
 
     inference_id: str
     text: str
     output: str
     corrected: str | None
+    reason: str | None = None
+
+    @property
+    def wrong(self) -> str:
+        """How the output was wrong, in words."""
+        return difference(self.output, self.corrected, self.reason)
 
 
-def difference(output: str, corrected: str | None) -> str:
-    """How an output was wrong, in words: the JSON fields that differ, or the two answers.
+def difference(output: str, corrected: str | None, reason: str | None = None) -> str:
+    """How an output was wrong, in words: the JSON fields that differ, the two answers, or the rule that it broke.
 
     >>> difference('{"a": 1, "b": 2}', '{"a": 1, "b": 3}')
     'b: 2 → 3'
     """
     if corrected is None:
-        return "rejected without a correction"
+        return reason or "rejected without a correction"
     said, right = _fields(output), _fields(corrected)
     if right is None:
         return f"{_short(output)} → {_short(corrected)}"
@@ -76,7 +84,7 @@ def features(state: State, failures: Sequence[Failure], config: Config) -> "np.n
     import numpy as np
 
     inputs = embed(state, [failure.text for failure in failures], config.encoder)
-    wrongs = embed(state, [difference(f.output, f.corrected) for f in failures], config.encoder)
+    wrongs = embed(state, [failure.wrong for failure in failures], config.encoder)
     both = np.hstack([inputs, config.cluster.error_weight * wrongs])
     return both / np.linalg.norm(both, axis=1, keepdims=True)
 
@@ -142,7 +150,7 @@ def describe(members: Sequence[Sequence[Failure]], background: Sequence[str]) ->
         weights = None
     labels = []
     for place, cluster in enumerate(members):
-        wrong = Counter(difference(f.output, f.corrected) for f in cluster).most_common(1)[0][0]
+        wrong = Counter(failure.wrong for failure in cluster).most_common(1)[0][0]
         terms = _top_terms(weights[place], vectorizer.get_feature_names_out()) if weights is not None else []
         labels.append(" · ".join([wrong, ", ".join(terms)]) if terms else wrong)
     return labels
@@ -166,11 +174,13 @@ def cluster(config: Config, round_: Round) -> list[Row]:
             user_text(row["input"]) for row in tx.rows("list_background_inputs", pinned_seq=round_.pinned_seq)
         ]
     failures = [
-        Failure(row["inference_id"], user_text(row["input"]), row["output"], row["corrected_output"]) for row in rows
+        Failure(row["inference_id"], user_text(row["input"]), row["output"], row["corrected_output"], row["reason"])
+        for row in rows
     ]
     ids: list[str | None] = [None] * len(failures)
     similarities = np.zeros(len(failures))
     new: list[Row] = []
+    places: list[list[Any]] = []
     if failures:
         vectors = features(state, failures, config)
         centroids = np.asarray([row["centroid"] for row in known], dtype=np.float32).reshape(
@@ -185,6 +195,7 @@ def cluster(config: Config, round_: Round) -> list[Row]:
             if label >= 0:
                 ids[place] = new[label]["cluster_id"]
                 similarities[place] = vectors[place] @ np.asarray(new[label]["centroid"], dtype=np.float32)
+        places = draw_map(vectors, ids)
     members = [
         {
             "inference_id": failure.inference_id,
@@ -194,7 +205,7 @@ def cluster(config: Config, round_: Round) -> list[Row]:
         }
         for failure, id_, s in zip(failures, ids, similarities, strict=True)
     ]
-    return _store(config, round_, new, members)
+    return _store(config, round_, new, members, map=places, drift=drift(config, round_))
 
 
 def _new_clusters(
@@ -229,7 +240,25 @@ def _new_clusters(
     return clusters
 
 
-def _store(config: Config, round_: Round, new: list[Row], members: list[Row]) -> list[Row]:
+def draw_map(vectors: "np.ndarray", ids: Sequence[str | None]) -> list[list[Any]]:
+    """Where each of at most MAP_POINTS failures lies in the plane (0 to 1), and its cluster's id: [x, y, id].
+
+    Neighbours stay neighbours (t-SNE; van der Maaten and Hinton 2008); distances between clusters mean little.
+    """
+    import numpy as np
+
+    if len(vectors) < 2 * MIN_SAMPLES:
+        return []
+    from sklearn.manifold import TSNE
+
+    chosen = np.linspace(0, len(vectors) - 1, min(len(vectors), MAP_POINTS)).astype(int)
+    perplexity = min(30.0, (len(chosen) - 1) / 3)
+    flat = TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(vectors[chosen])
+    flat = (flat - flat.min(axis=0)) / np.maximum(np.ptp(flat, axis=0), 1e-9)
+    return [[round(float(x), 3), round(float(y), 3), ids[i]] for (x, y), i in zip(flat, chosen.tolist(), strict=True)]
+
+
+def _store(config: Config, round_: Round, new: list[Row], members: list[Row], **evidence: Any) -> list[Row]:
     import polars as pl
 
     schema = {
@@ -245,7 +274,8 @@ def _store(config: Config, round_: Round, new: list[Row], members: list[Row]) ->
             tx.load("insert_cluster_members", pl.DataFrame(members, schema=schema))
         tx.run("set_failure_clusters")
         ranked = _ranked(tx.rows("rank_clusters", pinned_seq=round_.pinned_seq, round_id=round_.round_id))
-        record_evidence(tx, round_, clusters=ranked)
+        _compare(ranked, tx.row("get_last_judged_round", round_id=round_.round_id))
+        record_evidence(tx, round_, clusters=ranked, **evidence)
     return ranked
 
 
@@ -257,6 +287,15 @@ def _ranked(rows: list[Row]) -> list[Row]:
             for example in row["examples"]
         ]
     return rows
+
+
+def _compare(ranked: list[Row], last: Row | None) -> None:
+    """Add what the last judged round knew of each cluster: its share of traffic then, and what that round fixed."""
+    before = {c["cluster_id"]: c for c in json.loads(last["evidence"]).get("clusters", [])} if last else {}
+    for row in ranked:
+        old = before.get(row["cluster_id"], {})
+        row["previous_share"] = old.get("share_of_traffic")
+        row["previous_unseen"], row["previous_fixed"] = old.get("unseen"), old.get("unseen_fixed")
 
 
 @task(name="cluster", cache_policy=NO_CACHE)

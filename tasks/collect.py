@@ -1,56 +1,41 @@
-"""Stage 1: pull new records from the sources into the state, each exactly once.
+"""Stage 1: pull what is new from the sources into the state, each record exactly once.
 
-A file whose size and time have not changed since its last reading is passed over without being opened. One that has
-changed is read whole again; rows that are known already are counted as known. All rows of a pass, its counts and
-its cursors are written in one transaction.
+Rows are read, mapped, typed and redacted outside the database and wait in Parquet files; then one transaction merges
+them on their keys and writes the counts and the cursors. A pass that fails half-way leaves all of it as it was.
 """
 
-import glob
+import json
 import os
-from collections.abc import Iterable, Iterator
+import secrets
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from tasks.checks import import_function, make_check
 from tasks.config import Config, SourceConfig
-from tasks.db import Row, State, Transaction
+from tasks.db import Row, State, Transaction, scratch
 from tasks.errors import SourceError
-from tasks.records import (
-    Correction,
-    Demonstration,
-    Inference,
-    Record,
-    Thumb,
-    canonical_json,
-    messages_json,
-    now,
-    parse_record,
-    printable,
-    sha256,
-    utc,
-)
+from tasks.records import now, printable, sha256
+from tasks.redact import Redactor
+from tasks.sources.base import Part
+from tasks.sources.make import make_mapping, make_source
+from tasks.sources.settings import FilesSourceConfig
+from tasks.staging import KINDS, Kind, Rejected, redact, type_batch
 
-TABLES = {
-    Inference: "inferences",
-    Correction: "corrections",
-    Thumb: "feedback",
-    Demonstration: "demonstrations",
-}
+if TYPE_CHECKING:
+    import polars as pl
 
-
-@dataclass(frozen=True)
-class ChangedFile:
-    """A file of a source that is new or has changed since it was last read."""
-
-    source: SourceConfig
-    path: Path
-    size_bytes: int
-    modified_ns: int
+CONFLICTING = ("inferences", "demonstrations", "preferences")
+BOOKKEEPING = ("position", "part", "row", "source", "content_hash", "key")
 
 
 @dataclass(frozen=True)
@@ -65,231 +50,262 @@ class Collected:
 
 
 @dataclass
-class _Batch:
-    """Rows to be stored by table and key, and what became of the others."""
+class _Stage:
+    """What a pass has read so far: typed rows in Parquet files by table, rejected rows, and where the sources stand.
 
-    rows: dict[str, dict[str, Row]] = field(default_factory=lambda: {table: {} for table in TABLES.values()})
-    quarantine: list[Row] = field(default_factory=list)
+    `position` numbers the records over all parts; `parts` are the source and name of each.
+    """
+
+    folder: Path
+    redactor: Redactor | None
+    sequence: int
+    moment: datetime
+    keep: timedelta
+    files: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
+    parts: list[tuple[SourceConfig, Part]] = field(default_factory=list)
     cursors: list[Row] = field(default_factory=list)
-    read: int = 0
-    known: int = 0
+    quarantine: list[Row] = field(default_factory=list)
+    staged: Counter[str] = field(default_factory=Counter)
+    position: int = 0
+    writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    writing: "Future[None] | None" = None
 
+    def read(self, tx: Transaction, source: SourceConfig, part: Part) -> None:
+        """Read a part to its end.
 
-@dataclass(frozen=True)
-class _Position:
-    """Where the state stands: the next pass's number, cursors, and the content hash of each stored row by table."""
-
-    sequence: int = 1
-    cursors: tuple[Row, ...] = ()
-    stored: dict[str, dict[str, str]] = field(default_factory=lambda: {table: {} for table in TABLES.values()})
-
-
-def changed_files(sources: tuple[SourceConfig, ...], cursors: Iterable[Row]) -> list[ChangedFile]:
-    """The files that have to be read.
-
-    Raises:
-        SourceError: a source's path matches no file, or all that it matches are empty.
-    """
-    seen = {(row["source"], row["path"]): (row["size_bytes"], row["modified_ns"]) for row in cursors}
-    changed = []
-    for source in sources:
-        for file in _files(source):
-            if seen.get((source.name, str(file.path))) != (file.size_bytes, file.modified_ns):
-                changed.append(file)
-    return changed
-
-
-def _files(source: SourceConfig) -> list[ChangedFile]:
-    files = []
-    for path in sorted(filter(os.path.isfile, glob.glob(source.path, recursive=True))):
-        stat = os.stat(path)
-        files.append(ChangedFile(source, Path(path), stat.st_size, stat.st_mtime_ns))
-    if not files:
-        raise SourceError(f"source {source.name}: no file matches {source.path}; correct its path in the config")
-    if not any(file.size_bytes for file in files):
-        raise SourceError(f"source {source.name}: every file that matches {source.path} is empty; nothing to collect")
-    return files
-
-
-def read_batch(files: list[ChangedFile], position: _Position, moment: datetime) -> _Batch:
-    """Parse the files' lines into the rows that are new.
-
-    Raises:
-        SourceError: a line that is no valid record, in a source that refuses those.
-    """
-    batch = _Batch()
-    for file in files:
-        count = 0
-        for number, line in _lines(file.path):
-            count += 1
-            try:
-                _add_line(batch, file, line, position)
-            except (ValueError, OverflowError) as error:
-                batch.quarantine.append(_rejected(file, number, line, str(error), position.sequence, moment))
-        batch.read += count
-        batch.cursors.append(
+        Raises:
+            SourceError: it cannot be read, or a row is no valid record and the source refuses those.
+        """
+        self.parts.append((source, part))
+        mapping, before = make_mapping(source), self.position
+        for batch in part.batches:
+            self._add(tx, batch if mapping is None else self._map(batch, mapping))
+        self.cursors.append(
             {
-                "source": file.source.name,
-                "path": str(file.path),
-                "size_bytes": file.size_bytes,
-                "modified_ns": file.modified_ns,
-                "read_rows": count,
-                "ingest_seq": position.sequence,
+                "source": source.name,
+                "part": part.name,
+                "cursor": part.cursor,
+                "read_rows": self.position - before,
+                "ingest_seq": self.sequence,
             }
         )
-    return batch
 
+    def _map(self, batch: "pl.DataFrame", mapping: Callable[[str], list[str]]) -> "pl.DataFrame":
+        """The records that the rows hold; a row that cannot be mapped is rejected here."""
+        import polars as pl
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield number, line
+        records = []
+        for row, raw in batch.iter_rows():
+            try:
+                records += [(row, line) for line in mapping(raw)]
+            except ValueError as error:
+                self.position += 1
+                self.reject(len(self.parts) - 1, Rejected(row, _text(raw), str(error)))
+        return pl.DataFrame(records, schema={"row": pl.Int64, "raw": pl.String}, orient="row")
 
+    def _add(self, tx: Transaction, batch: "pl.DataFrame") -> None:
+        import polars as pl
 
-def _add_line(batch: _Batch, file: ChangedFile, line: bytes, position: _Position) -> None:
-    record = parse_record(line)
-    table = TABLES[type(record)]
-    key, row = to_row(record, file.source.name, position.sequence)
-    seen = position.stored[table].get(key) or batch.rows[table].get(key, {}).get("content_hash")
-    if seen is None:
-        batch.rows[table][key] = row
-    elif seen == row["content_hash"]:
-        batch.known += 1
-    else:
-        raise ValueError(f"{printable(key)} has come in with another content before; give changed records their own id")
+        if not batch.height:
+            return
+        part = len(self.parts) - 1
+        source = self.parts[part][0].name
+        places = pl.int_range(self.position, self.position + batch.height, dtype=pl.Int64, eager=True)
+        typed = type_batch(tx, pl.DataFrame({"row": places, "raw": batch["raw"]}))
+        for rejected in typed.rejected:
+            row = batch["row"][rejected.row - self.position]
+            self.reject(part, Rejected(row, rejected.raw, rejected.reason))
+        rows = [(kind, frame, batch["row"].gather(frame["row"] - self.position)) for kind, frame in typed.frames]
+        self.finish()
+        self.writing = self.writer.submit(self._write, rows, part, source)
+        self.position += batch.height
 
+    def _write(self, frames: "list[tuple[Kind, pl.DataFrame, pl.Series]]", part: int, source: str) -> None:
+        """Redact the frames and write them; beside it, the next batch is being typed."""
+        import polars as pl
 
-def _rejected(file: ChangedFile, number: int, line: bytes, reason: str, ingest_seq: int, moment: datetime) -> Row:
-    source = file.source
-    if source.on_malformed == "refuse":
-        raise SourceError(
-            f"source {source.name}: {file.path} line {number}: {reason}. Mend the line, or set on_malformed: "
-            f"quarantine for this source; nothing was stored"
+        for kind, frame, row in frames:
+            path = self.folder / f"{kind.table}-{len(self.files[kind.table])}.parquet"
+            placed = frame.rename({"row": "position"}).with_columns(
+                row.alias("row"), pl.lit(part).alias("part"), pl.lit(source).alias("source")
+            )
+            redact(kind, placed, self.redactor).write_parquet(path, compression="lz4", statistics=False)
+            self.files[kind.table].append(path)
+            self.staged[kind.table] += frame.height
+
+    def finish(self) -> None:
+        """Wait for the batch that is being written."""
+        if self.writing is not None:
+            self.writing.result()
+
+    def reject(self, part: int, rejected: Rejected) -> None:
+        """Set a row aside, its text redacted.
+
+        Raises:
+            SourceError: its source refuses rows that are no records.
+        """
+        source, name = self.parts[part][0], self.parts[part][1].name
+        if source.on_malformed == "refuse":
+            raise SourceError(
+                f"source {source.name}: {name} row {rejected.row}: {rejected.reason}. Mend it, or set on_malformed: "
+                f"quarantine for this source; nothing was stored"
+            )
+        # A line of a file has its place for good; a row of a result has another in every pull.
+        place = rejected.row if isinstance(source, FilesSourceConfig) else None
+        self.quarantine.append(
+            {
+                "quarantine_id": sha256([source.name, name, place, rejected.raw, rejected.reason]),
+                "source": source.name,
+                "part": name,
+                "row": rejected.row,
+                "reason": rejected.reason,
+                "raw": self.redactor.redact(rejected.raw.strip()) if self.redactor else rejected.raw.strip(),
+                "created_at": self.moment,
+                "expires_at": self.moment + self.keep,
+                "ingest_seq": self.sequence,
+                "resolved_seq": None,
+            }
         )
-    raw = line.decode("utf-8", errors="replace")
-    return {
-        "quarantine_id": sha256([source.name, str(file.path), number, raw]),
-        "source": source.name,
-        "path": str(file.path),
-        "line": number,
-        "reason": reason,
-        "raw": raw,
-        "created_at": moment,
-        "ingest_seq": ingest_seq,
-    }
 
 
-def to_row(record: Record, source: str, ingest_seq: int) -> tuple[str, Row]:
-    """A record's key and its row, by the columns of the table that its kind belongs to."""
-    moment = utc(record.created_at)
-    # The moment itself is hashed, not the zone that it was written in.
-    content_hash = sha256(record.model_dump(mode="json") | {"created_at": moment.isoformat()})
-    common: Row = {
-        "source": source,
-        "created_at": moment,
-        "content_hash": content_hash,
-        "ingest_seq": ingest_seq,
-    }
-    if isinstance(record, Inference):
-        return record.inference_id, common | {
-            "inference_id": record.inference_id,
-            "input": (text := messages_json(record.messages)),
-            "input_hash": sha256(text),
-            "output": record.output,
-            "model_version": record.model_version,
-            "slices": canonical_json(record.slices),
-            "producer": f"model:{record.model_version}",
-        }
-    if isinstance(record, Demonstration):
-        return record.demonstration_id, common | {
-            "demonstration_id": record.demonstration_id,
-            "input": (text := messages_json(record.messages[:-1])),
-            "input_hash": sha256(text),
-            "output": record.messages[-1].content,
-            "slices": canonical_json(record.slices),
-            "producer": record.producer,
-        }
-    if isinstance(record, Correction):
-        return content_hash, common | {
-            "correction_id": content_hash,
-            "inference_id": record.inference_id,
-            "corrected_output": record.corrected_output,
-            "corrected_by": record.producer,
-        }
-    return content_hash, common | {
-        "feedback_id": content_hash,
-        "inference_id": record.inference_id,
-        "signal": record.record,
-        "value": record.value,
-        "producer": record.producer,
-    }
+def _text(raw: str | bytes) -> str:
+    return raw.decode("utf-8", errors="replace") if isinstance(raw, bytes) else raw
 
 
 def collect(config: Config) -> Collected:
-    """One pass over all sources; the counts of what became of each row that was read.
+    """One pass over all sources; the counts of what became of each record that was read.
 
     Raises:
-        SourceError: see `changed_files` and `read_batch`; the state is as it was before.
+        SourceError: a source cannot be read, or a row of one that refuses those is no valid record; the state is as
+            it was before.
     """
     state = State(config.database)
-    started = now()
-    position = _position(state)
-    files = changed_files(config.sources, position.cursors)
-    if not files:
+    sequence, cursors = _position(state)
+    parts = _pull(config, cursors)
+    first = next(parts, None)
+    if first is None:
         return Collected()
-    batch = read_batch(files, position, started)
-    with state.transaction() as tx:
-        if tx.rows("next_ingest_seq")[0]["ingest_seq"] != position.sequence:
-            raise SourceError("another pass over the sources was made at the same time; run this one again")
-        return _store(tx, batch, position.sequence, started)
+    with _folder(config) as name:
+        folder = Path(name)
+        stage = _Stage(folder, _redactor(config), sequence, now(), timedelta(days=config.quarantine_days))
+        with scratch(folder) as tx, stage.writer:
+            stage.read(tx, *first)
+            for source, part in parts:
+                stage.read(tx, source, part)
+            stage.finish()
+        with state.transaction() as tx:
+            if tx.rows("next_ingest_seq")[0]["ingest_seq"] != sequence:
+                raise SourceError("another pass over the sources was made at the same time; run this one again")
+            return _store(tx, stage, config)
 
 
-def _position(state: State) -> _Position:
-    """Where the state stands; one that does not exist is not created for asking."""
+def _folder(config: Config) -> "tempfile.TemporaryDirectory[str]":
+    """A folder for the rows of one pass; it is made beside the state, which may not exist yet."""
+    config.home.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix=f".{config.name}-staging-", dir=config.home)
+
+
+def _pull(config: Config, cursors: dict[str, dict[str, str]]) -> Iterator[tuple[SourceConfig, Part]]:
+    for source in config.sources:
+        for part in make_source(source, config).pull(cursors.get(source.name, {})):
+            yield source, part
+
+
+def _position(state: State) -> tuple[int, dict[str, dict[str, str]]]:
+    """The pass's number, and each source's cursors by part; a state that does not exist is not created for asking."""
     if not state.path.is_file():
-        return _Position()
+        return 1, {}
     with state.transaction() as tx:
-        stored = {
-            table: {row["key"]: row["content_hash"] for row in tx.rows(f"list_{table}_hashes")}
-            for table in TABLES.values()
-        }
-        sequence = tx.rows("next_ingest_seq")[0]["ingest_seq"]
-        return _Position(sequence, tuple(tx.rows("list_cursors")), stored)
+        cursors: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        for row in tx.rows("list_source_cursors"):
+            cursors[row["source"]][row["part"]] = row["cursor"]
+        return tx.rows("next_ingest_seq")[0]["ingest_seq"], cursors
 
 
-def _store(tx: Transaction, batch: _Batch, sequence: int, started: datetime) -> Collected:
-    by_kind = {table: len(rows) for table, rows in batch.rows.items()}
-    for table, rows in batch.rows.items():
-        if rows:
-            tx.load(f"insert_{table}", _frame(list(rows.values())))
-    known = batch.known + _store_quarantine(tx, batch)
-    tx.load("merge_cursors", _frame(batch.cursors))
-    stored, rejected = sum(by_kind.values()), len(batch.quarantine)
+def _redactor(config: Config) -> Redactor | None:
+    """The workload's redactor; its key is made once and never leaves the workload's folder."""
+    if config.redaction.style == "off":
+        return None
+    path = config.home / f"{config.name}.redaction-key"
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(32))
+    except FileExistsError:
+        pass
+    return Redactor(config.redaction.style, path.read_bytes(), _recogniser(config))
+
+
+def _recogniser(config: Config) -> Callable[[str], list[tuple[int, int]]] | None:
+    names = config.redaction.names
+    return import_function(names, "redaction.names") if names else None
+
+
+def _store(tx: Transaction, stage: _Stage, config: Config) -> Collected:
+    by_kind = {}
+    for kind in KINDS:
+        if files := stage.files.get(kind.table):
+            with tx.incoming(files):
+                limits = {"failing": config.failing_rating} if kind.table == "ratings" else {}
+                by_kind[kind.table] = tx.run(f"merge_{kind.table}", ingest_seq=stage.sequence, **limits)
+                if kind.table in CONFLICTING and by_kind[kind.table] < stage.staged[kind.table]:
+                    _reject_conflicting(tx, stage, kind.table)
+    quarantined = _store_quarantine(tx, stage)
+    tx.load("merge_source_cursors", _frame(stage.cursors))
     tx.run("attach_corrections")
+    _check_outputs(tx, config, stage.sequence)
+    stored = sum(by_kind.values())
+    known = stage.position - stored - quarantined
     tx.run(
         "insert_collection",
-        ingest_seq=sequence,
-        started_at=started,
+        ingest_seq=stage.sequence,
+        started_at=stage.moment,
         finished_at=now(),
-        read_rows=batch.read,
+        read_rows=stage.position,
         stored_rows=stored,
         known_rows=known,
-        quarantined_rows=rejected,
+        quarantined_rows=quarantined,
     )
-    return Collected(batch.read, stored, known, rejected, by_kind)
+    return Collected(stage.position, stored, known, quarantined, by_kind)
 
 
-def _store_quarantine(tx: Transaction, batch: _Batch) -> int:
-    """Store what is quarantined for the first time; the number of lines that lay there already."""
-    if not batch.quarantine:
-        return 0
-    known = {row["quarantine_id"] for row in tx.rows("list_quarantine_ids")}
-    before = len(batch.quarantine)
-    batch.quarantine = [row for row in batch.quarantine if row["quarantine_id"] not in known]
-    if batch.quarantine:
-        tx.load("insert_quarantine", _frame(batch.quarantine))
-    return before - len(batch.quarantine)
+def _reject_conflicting(tx: Transaction, stage: _Stage, table: str) -> None:
+    """Reject what came in under an id that has another content."""
+    for row in tx.rows(f"list_conflicting_{table}"):
+        record = json.loads(row["raw"])
+        reason = f"{printable(row['key'])} has come in with another content before; give changed records their own id"
+        text = json.dumps({k: v for k, v in record.items() if k not in BOOKKEEPING}, ensure_ascii=False)
+        stage.reject(record["part"], Rejected(record["row"], text, reason))
+
+
+def _store_quarantine(tx: Transaction, stage: _Stage) -> int:
+    """Store what is rejected for the first time, and see what is mended; the number of rows that are new there."""
+    tx.run("expire_quarantined_rows", moment=stage.moment)
+    ids: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in stage.quarantine:
+        ids[row["source"], row["part"]].append(row["quarantine_id"])
+    whole = [
+        {"source": source.name, "part": part.name, "quarantine_ids": ids[source.name, part.name]}
+        for source, part in stage.parts
+        if part.whole
+    ]
+    if whole:
+        tx.load("resolve_quarantined_rows", _frame(whole), ingest_seq=stage.sequence)
+    return tx.load("merge_quarantined_rows", _frame(stage.quarantine)) if stage.quarantine else 0
+
+
+def _check_outputs(tx: Transaction, config: Config, sequence: int) -> None:
+    """Hold the outputs that came in against the config's rules; equal outputs are looked at once."""
+    checks = [(check.name, make_check(check)) for check in config.checks]
+    if not checks:
+        return
+    found = [
+        {"output": row["output"], "rule": name, "reason": reason}
+        for row in tx.rows("list_unchecked_outputs", ingest_seq=sequence)
+        for name, check in checks
+        if (reason := check(row["output"])) is not None
+    ]
+    if found:
+        tx.load("insert_checks", _frame(found), ingest_seq=sequence)
 
 
 def _frame(rows: list[Row]) -> Any:
@@ -302,12 +318,15 @@ def _frame(rows: list[Row]) -> Any:
 def collect_task(config: Config) -> Collected:
     """Prefect task around `collect`."""
     collected = collect(config)
+    logger = get_run_logger()
     if collected.read:
         kinds = ", ".join(f"{count} {kind}" for kind, count in collected.by_kind.items() if count) or "nothing"
-        get_run_logger().info(
-            "Read %d rows: %d stored (%s), %d known already, %d quarantined",
+        logger.info(
+            "Read %d records: %d stored (%s), %d known already, %d quarantined",
             collected.read, collected.stored, kinds, collected.known, collected.quarantined,
         )  # fmt: skip
     else:
-        get_run_logger().info("No file of the %d sources has changed", len(config.sources))
+        logger.info("Nothing has changed in the %d sources", len(config.sources))
+    if collected.quarantined:
+        logger.warning("%d rows could not be taken: see `flywheel quarantine list`", collected.quarantined)
     return collected

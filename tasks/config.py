@@ -5,41 +5,86 @@ after an hour of training. Limits that vLLM sets on adapters are checked here fo
 """
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from tasks.errors import ConfigError
 from tasks.resources import resource
+from tasks.sources.settings import Model, SourceConfig
 
+KINDS_OF_ENTRIES = ("files", "sql", "mlflow_traces", "json_schema", "regex", "labels", "python")
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 HeldOut = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class RedactionConfig(Model):
+    """How personal data is replaced before anything is stored: by look-alikes, by placeholders, or not at all."""
+
+    style: Literal["surrogate", "placeholder", "off"] = "surrogate"
+    names: str | None = Field(
+        None, pattern=r"^[\w.]+:\w+$", description="function (package.module:name) that finds names in a text"
+    )
 
 
-class SourceConfig(_Model):
-    """Where records are pulled from: JSON lines in the files that `path` (a glob) matches."""
-
+class _Check(Model):
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
-    type: Literal["jsonl"] = "jsonl"
-    path: str
-    on_malformed: Literal["refuse", "quarantine"] = "refuse"
 
 
-class ScorerConfig(_Model):
+class JsonSchemaCheck(_Check):
+    """The output must be JSON that fits a schema."""
+
+    type: Literal["json_schema"]
+    json_schema: dict[str, Any]
+
+
+class RegexCheck(_Check):
+    """The output must match an expression (or, forbidden, must not), as a whole or anywhere."""
+
+    type: Literal["regex"]
+    pattern: str
+    whole: bool = False
+    forbidden: bool = False
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from error
+        return pattern
+
+
+class LabelsCheck(_Check):
+    """The output must be one of the labels."""
+
+    type: Literal["labels"]
+    labels: tuple[str, ...] = Field(min_length=1)
+
+
+class PythonCheck(_Check):
+    """A function of the output's text that returns None or True where it is fine, else the reason."""
+
+    type: Literal["python"]
+    function: str = Field(pattern=r"^[\w.]+:\w+$")
+
+
+CheckConfig = Annotated[JsonSchemaCheck | RegexCheck | LabelsCheck | PythonCheck, Field(discriminator="type")]
+
+
+class ScorerConfig(Model):
     """How an output is held against the right answer: the same text, or the same JSON fields."""
 
     type: Literal["exact", "json_fields"]
 
 
-class ModelConfig(_Model):
+class ModelConfig(Model):
     """The base model: a hub id or a folder, and the lengths (tokens) it is used with."""
 
     base: str = Field(min_length=1)
@@ -53,7 +98,7 @@ class ModelConfig(_Model):
         return self
 
 
-class EncoderConfig(_Model):
+class EncoderConfig(Model):
     """Any sentence-transformers id or folder; `all-MiniLM-L6-v2` is carried by an installed package."""
 
     model: str = "all-MiniLM-L6-v2"
@@ -65,7 +110,7 @@ class EncoderConfig(_Model):
         return f"{self.model}/{self.dtype}"
 
 
-class ClusterConfig(_Model):
+class ClusterConfig(Model):
     """How failures become classes. Similarities are cosines."""
 
     min_size: int = Field(8, ge=2)
@@ -73,7 +118,7 @@ class ClusterConfig(_Model):
     error_weight: float = Field(1.0, ge=0.0, description="weight of how the output was wrong, beside the input")
 
 
-class SplitConfig(_Model):
+class SplitConfig(Model):
     """Shares of new rows that are held out, and the Jaccard similarity from which texts are near-duplicates."""
 
     seed: int = 0
@@ -82,14 +127,14 @@ class SplitConfig(_Model):
     near_duplicate: float = Field(0.8, gt=0.0, le=1.0)
 
 
-class BlendConfig(_Model):
+class BlendConfig(Model):
     """How many representative demonstrations stand beside each correction."""
 
     min_corrections: int = Field(20, ge=1, description="new corrections that make a round worth running")
     demonstrations_per_correction: float = Field(2.0, gt=0.0)
 
 
-class AdapterConfig(_Model):
+class AdapterConfig(Model):
     """LoRA (Hu et al. 2021), limited to what vLLM can serve; names are PEFT's own."""
 
     r: int = 16
@@ -119,7 +164,7 @@ class AdapterConfig(_Model):
         return self
 
 
-class TrainerConfig(_Model):
+class TrainerConfig(Model):
     """Options of TRL's SFTConfig, by its names."""
 
     num_train_epochs: float = Field(3.0, gt=0.0)
@@ -133,7 +178,7 @@ class TrainerConfig(_Model):
     seed: int = 0
 
 
-class GateConfig(_Model):
+class GateConfig(Model):
     """What a challenger has to show. `anchor_margin` is the loss of accuracy on `anchor` that is tolerated."""
 
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
@@ -142,19 +187,23 @@ class GateConfig(_Model):
     logprob_tolerance: float = Field(0.05, gt=0.0, description="nats a token between trainer and server")
 
 
-class MlflowConfig(_Model):
+class MlflowConfig(Model):
     """Where models are registered; without a URI, a SQLite file in `home`."""
 
     tracking_uri: str | None = None
 
 
-class Config(_Model):
+class Config(Model):
     """A workload. Relative paths are taken from the folder the command runs in."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
     home: Path = Path(".flywheel")
     task: Literal["right_answer"] = "right_answer"
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
+    checks: tuple[CheckConfig, ...] = ()
+    failing_rating: int = Field(2, ge=0, le=5, description="this many stars or fewer make a call a failure")
+    redaction: RedactionConfig = RedactionConfig()
+    quarantine_days: int = Field(30, ge=1, description="after which the text of a row in quarantine is removed")
     scorer: ScorerConfig
     model: ModelConfig
     encoder: EncoderConfig = EncoderConfig()
@@ -166,13 +215,13 @@ class Config(_Model):
     gate: GateConfig = GateConfig()
     mlflow: MlflowConfig = MlflowConfig()
 
-    @field_validator("sources")
+    @field_validator("sources", "checks")
     @classmethod
-    def _names_differ(cls, sources: tuple[SourceConfig, ...]) -> tuple[SourceConfig, ...]:
-        names = [source.name for source in sources]
+    def _names_differ(cls, parts: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+        names = [part.name for part in parts]
         if len(set(names)) < len(names):
-            raise ValueError("two sources have the same name")
-        return sources
+            raise ValueError(f"two {info.field_name} have the same name")
+        return parts
 
     @property
     def folder(self) -> Path:
@@ -203,7 +252,7 @@ class Config(_Model):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
-class RoundRequest(_Model):
+class RoundRequest(Model):
     """What a person or a schedule asks for; Prefect's UI draws its form from this model."""
 
     config: str = Field(
@@ -317,7 +366,11 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def _location(problem: Any) -> str:
-    return ".".join(str(part) for part in problem["loc"]) or "the file"
+    places = problem["loc"]
+    # Behind a place in a list pydantic names the kind that it took the entry for; nobody wrote that.
+    pairs = zip((None, *places), places, strict=False)
+    written = [part for before, part in pairs if not (isinstance(before, int) and part in KINDS_OF_ENTRIES)]
+    return ".".join(map(str, written)) or "the file"
 
 
 def _advice(problem: Any) -> str:

@@ -26,19 +26,22 @@ if TYPE_CHECKING:
     import polars as pl
 
 LOCK_SECONDS = 60.0
+SCRATCH_MEMORY = "3GB"
+BATCH_ROWS = 8192
 
 Row = dict[str, Any]
 
 
 class Transaction:
-    """Runs the statements in `sql/queries` by name, with bound parameters, on one open connection."""
+    """Runs the statements of a folder of `sql/` by name, with bound parameters, on one open connection."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, folder: str = "queries") -> None:
         self._connection = connection
+        self._folder = folder
 
     def rows(self, query: str, **parameters: Any) -> list[Row]:
         """All rows of a statement, each as a dict by column name."""
-        cursor = self._connection.execute(_statement(query), parameters or None)
+        cursor = self._connection.execute(self._statement(query), parameters or None)
         names = [column[0] for column in cursor.description or ()]
         return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
 
@@ -47,18 +50,41 @@ class Transaction:
         found = self.rows(query, **parameters)
         return found[0] if found else None
 
-    def run(self, query: str, **parameters: Any) -> None:
-        """Run a statement for its effect."""
-        self._connection.execute(_statement(query), parameters or None)
+    def run(self, query: str, **parameters: Any) -> int:
+        """Run a statement for its effect; the number of rows it changed."""
+        changed = self._connection.execute(self._statement(query), parameters or None).fetchone()
+        return int(changed[0]) if changed else 0
 
     def load(self, query: str, incoming: "pl.DataFrame", **parameters: Any) -> int:
         """Run a statement that reads the frame as the table `incoming`; the number of rows it changed."""
-        self._connection.register("incoming", incoming)
+        with self.incoming(incoming):
+            return self.run(query, **parameters)
+
+    def frame(self, query: str, **parameters: Any) -> "pl.DataFrame":
+        """All rows of a statement, as a frame."""
+        return self._connection.execute(self._statement(query), parameters or None).pl()
+
+    @contextmanager
+    def incoming(self, rows: "pl.DataFrame | list[Path]") -> Iterator[None]:
+        """The frame, or the Parquet files of one shape, as the table `incoming` for the statements within."""
+        if isinstance(rows, list):
+            self._connection.read_parquet([str(path) for path in rows]).create_view("incoming")
+        else:
+            self._connection.register("incoming", _in_batches(rows))
         try:
-            changed = self._connection.execute(_statement(query), parameters or None).fetchone()
+            yield
         finally:
-            self._connection.unregister("incoming")
-        return int(changed[0]) if changed else 0
+            self._connection.execute("drop view if exists incoming")
+
+    def _statement(self, query: str) -> str:
+        return _statement(query, self._folder)
+
+
+def _in_batches(frame: "pl.DataFrame") -> Any:
+    """The frame's rows in pieces that threads can share; one piece would be scanned by one thread."""
+    import pyarrow as pa
+
+    return pa.Table.from_batches(frame.to_arrow().to_batches(max_chunksize=BATCH_ROWS))
 
 
 class State:
@@ -113,6 +139,7 @@ class State:
     def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
         try:
             connection = duckdb.connect(str(self.path))
+            connection.execute("set enable_progress_bar = false")
         except duckdb.Error as error:
             raise StateError(f"{self.path} cannot be opened: {str(error).splitlines()[0]}") from error
         try:
@@ -132,9 +159,23 @@ def require_state(path: Path) -> State:
     return State(path)
 
 
+@contextmanager
+def scratch(folder: Path) -> Iterator[Transaction]:
+    """A database of its own in memory for the statements in `sql/staging`; it spills to `folder` when it must."""
+    connection = duckdb.connect(config={"temp_directory": str(folder / "spill"), "memory_limit": SCRATCH_MEMORY})
+    try:
+        connection.execute("set preserve_insertion_order = false")
+        connection.execute("set enable_progress_bar = false")
+        for file in sorted(resource("sql", "staging").glob("create_*.sql")):
+            connection.execute(file.read_text(encoding="utf-8"))
+        yield Transaction(connection, "staging")
+    finally:
+        connection.close()
+
+
 @cache
-def _statement(name: str) -> str:
-    return resource("sql", "queries", f"{name}.sql").read_text(encoding="utf-8")
+def _statement(name: str, folder: str = "queries") -> str:
+    return resource("sql", folder, f"{name}.sql").read_text(encoding="utf-8")
 
 
 @cache

@@ -221,6 +221,31 @@ def ranked_clusters(evidence: Evidence) -> list[dict[str, Any]]:
     )
 
 
+def trend(cluster: dict[str, Any]) -> str:
+    """How a cluster has come on since the last judged round, and what that round did about it: a phrase, or nothing."""
+    now, before = number(cluster, "share_of_traffic"), number(cluster, "previous_share")
+    if not now or not before:
+        return ""
+    change = now / before - 1
+    moved = "as large as before" if abs(change) < 0.1 else f"{'grew' if change > 0 else 'shrank'} by {abs(change):.0%}"
+    tried, fixed = number(cluster, "previous_unseen"), number(cluster, "previous_fixed")
+    if not tried or fixed is None:
+        return moved
+    return f"{moved}; the last round fixed {fixed / tried:.0%} of what it had not seen of it"
+
+
+def drift_sentence(evidence: Evidence) -> str | None:
+    """How far the round's inputs are from what its champion was trained on; None where that was not measured."""
+    share = number(evidence, "drift", "novel_share")
+    if share is None:
+        return None
+    champion = plain(dig(evidence, "champion", "label"))
+    expected = percent(number(evidence, "drift", "expected_share"))
+    much = "Drift" if dig(evidence, "drift", "has_drifted") else "No drift to speak of"
+    unlike = f"{percent(share)} of the inputs are unlike anything that {champion} was trained on"
+    return f"{much}: {unlike} ({expected} by chance)"
+
+
 def ranked_flips(evidence: Evidence) -> list[dict[str, Any]]:
     """The flips as people should read them: negative ones first, each kind by tier and cluster."""
     return sorted(

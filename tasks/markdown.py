@@ -22,6 +22,7 @@ from tasks.headlines import (
     ranked_flips,
     records,
     stratum_name,
+    trend,
     verdict_word,
 )
 
@@ -45,6 +46,7 @@ def clusters_table(evidence: Evidence) -> list[dict[str, Any]]:
             "label": escape(c.get("label"), 120),
             "failures": count(c.get("failures")),
             "share of traffic": percent(c.get("share_of_traffic")),
+            "since the last round": trend(c) or "new",
             "train": count(c.get("train")),
             "unseen": count(c.get("unseen")),
             "unseen fixed": count(c.get("unseen_fixed")),

@@ -1,17 +1,17 @@
 """The records that sources yield, and the hashes they are known by.
 
-One JSON object a line; `record` says which of the four kinds it is. A chat message is `{"role", "content"}`.
+One JSON object a line; `record` says which of the six kinds it is. A chat message is `{"role", "content"}`.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     TypeAdapter,
@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 Text = Annotated[str, Field(min_length=1)]
+Slices = Annotated[dict[str, str], BeforeValidator(lambda value: {} if value is None else value)]
 Producer = Annotated[str, Field(pattern=r"^(person|model|rule):.+", description="person:NAME, model:ID or rule:NAME")]
 
 
@@ -35,6 +36,17 @@ class Message(_Record):
     content: Text
 
 
+def ends_with_user(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The messages, if the last is the user's.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if messages[-1].role != "user":
+        raise ValueError("the last message must be the user's; answers stand in keys of their own")
+    return messages
+
+
 class Inference(_Record):
     """One production call. Its messages end with the user's turn; `output` is what the model said."""
 
@@ -44,14 +56,9 @@ class Inference(_Record):
     output: str
     model_version: Text
     created_at: AwareDatetime
-    slices: dict[str, str] = {}
+    slices: Slices = {}
 
-    @field_validator("messages")
-    @classmethod
-    def _ends_with_user(cls, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-        if messages[-1].role != "user":
-            raise ValueError("the last message must be the user's; the model's answer belongs in output")
-        return messages
+    _ends_with_user = field_validator("messages")(ends_with_user)
 
 
 class Correction(_Record):
@@ -74,6 +81,16 @@ class Thumb(_Record):
     created_at: AwareDatetime
 
 
+class Rating(_Record):
+    """Stars for an inference's output, from 1 (bad) to 5."""
+
+    record: Literal["rating"]
+    inference_id: Text
+    value: int = Field(ge=1, le=5, strict=True)
+    producer: Producer
+    created_at: AwareDatetime
+
+
 class Demonstration(_Record):
     """An input with its right output, which is the last message."""
 
@@ -82,7 +99,7 @@ class Demonstration(_Record):
     messages: tuple[Message, ...] = Field(min_length=2)
     producer: Producer
     created_at: AwareDatetime
-    slices: dict[str, str] = {}
+    slices: Slices = {}
 
     @model_validator(mode="after")
     def _ends_with_answer(self) -> "Demonstration":
@@ -91,7 +108,22 @@ class Demonstration(_Record):
         return self
 
 
-Record = Inference | Correction | Thumb | Demonstration
+class Preference(_Record):
+    """Two answers to one input, and which is better. Its messages end with the user's turn."""
+
+    record: Literal["preference"]
+    preference_id: Text
+    messages: tuple[Message, ...] = Field(min_length=1)
+    chosen: Text
+    rejected: str
+    producer: Producer
+    created_at: AwareDatetime
+    slices: Slices = {}
+
+    _ends_with_user = field_validator("messages")(ends_with_user)
+
+
+Record = Inference | Correction | Thumb | Rating | Demonstration | Preference
 _RECORD: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="record")])
 
 
@@ -125,9 +157,16 @@ def sha256(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def messages_json(messages: Sequence[Message]) -> str:
-    """The messages as canonical JSON, which is how an input is stored."""
-    return canonical_json([message.model_dump() for message in messages])
+def canonical_line(record: Record) -> str:
+    """The record as one line of JSON in its one canonical spelling: keys in order, the moment in UTC.
+
+    Raises:
+        OverflowError: the moment lies beyond the calendar in UTC.
+    """
+    values = record.model_dump(mode="json") | {"created_at": record.created_at.astimezone(UTC).isoformat()}
+    if "slices" in values:
+        values["slices"] = dict(sorted(values["slices"].items()))
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
 
 def utc(moment: datetime) -> datetime:

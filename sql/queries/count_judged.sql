@@ -12,6 +12,10 @@ said as (
     select inference_id, producer, value = 'down' as is_failure
     from feedback
     where ingest_seq <= $pinned_seq
+    union all
+    select inference_id, producer, is_failing as is_failure
+    from ratings
+    where ingest_seq <= $pinned_seq
 ),
 
 final as (

@@ -14,7 +14,10 @@ held as (
         (select count(*) from corrections) as corrections,
         (select count(*) from feedback) as feedback,
         (select count(*) from demonstrations) as demonstrations,
-        (select count(*) from quarantine) as in_quarantine,
+        (select count(*) from ratings) as ratings,
+        (select count(*) from preferences) as preferences,
+        (select count(*) from quarantined_rows) as in_quarantine,
+        (select count(*) from quarantined_rows where resolved_seq is null) as waiting,
         (select count(*) from failures) as failures,
         (select count(*) from regression_cases where retired_round is null) as regression_cases
 ),
@@ -23,7 +26,7 @@ final as (
     select
         *,
         read = stored + known + quarantined
-            and stored = inferences + corrections + feedback + demonstrations
+            and stored = inferences + corrections + feedback + ratings + demonstrations + preferences
             and quarantined = in_quarantine as reconciles
     from passes, held
 )

@@ -52,7 +52,7 @@ def refused(workload: Workload) -> str:
 def test_each_record_goes_to_its_table(workload: Workload) -> None:
     found = workload.collect("a", traffic(failures=2, successes=3, given=4))
     assert counts(found) == (14, 14, 0, 0)
-    assert found.by_kind == {"inferences": 5, "corrections": 2, "feedback": 3, "demonstrations": 4}
+    assert found.by_kind == {"inferences": 5, "corrections": 2, "thumbs": 3, "demonstrations": 4}
     assert reconciles(workload)
 
 
@@ -136,7 +136,7 @@ BROKEN = [
 def test_a_malformed_line_is_refused_with_its_place(workload: Workload, line: str) -> None:
     workload.collect("a", traffic(1))
     path = workload.write("b", f"{lines(traffic(2, prefix='b'))}{line}\n")
-    assert f"source production: {path} line 5: " in refused(workload)
+    assert f"source production: {path} row 5: " in refused(workload)
 
 
 @pytest.mark.parametrize("line", BROKEN)
@@ -144,8 +144,8 @@ def test_a_malformed_line_is_quarantined_whole(tmp_path: Path, line: str) -> Non
     workload = quarantining(tmp_path)
     found = workload.collect("a", f"{line}\n{lines(traffic(1))}")
     assert counts(found) == (3, 2, 0, 1)
-    row = workload.rows("select * from quarantine")[0]
-    assert (row["source"], row["line"], row["raw"]) == ("production", 1, f"{line}\n")
+    row = workload.rows("select * from quarantined_rows")[0]
+    assert (row["source"], row["row"], row["raw"]) == ("production", 1, line)
     assert row["reason"]
     assert reconciles(workload)
 
@@ -156,7 +156,7 @@ def test_a_line_that_is_not_utf8_is_malformed(tmp_path: Path) -> None:
     assert counts(workload.collect("a", line)) == (1, 0, 0, 1)
     strict = make_workload(tmp_path / "strict")
     strict.write("a", line)
-    assert "line 1" in refused(strict)
+    assert "row 1" in refused(strict)
 
 
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
@@ -169,7 +169,7 @@ def test_quarantine_is_not_doubled_when_its_file_is_read_again(tmp_path: Path) -
     workload = quarantining(tmp_path)
     workload.collect("a", "nonsense\n")
     assert counts(workload.collect("a", f"nonsense\n{lines([inference('i1')])}")) == (2, 1, 1, 0)
-    assert workload.value("select count(*) from quarantine") == 1
+    assert workload.value("select count(*) from quarantined_rows") == 1
     assert reconciles(workload)
 
 
@@ -177,12 +177,12 @@ def test_another_content_under_a_stored_id_is_refused(workload: Workload) -> Non
     workload.collect("a", [inference("i1", output="one")])
     path = workload.write("b", [inference("i2"), inference("i1", output="two")])
     line = refused(workload)
-    assert f"{path} line 2: i1 has come in with another content" in line
+    assert f"{path} row 2: i1 has come in with another content" in line
 
 
 def test_another_content_under_an_id_of_the_same_pass_is_refused(workload: Workload) -> None:
     workload.write("a", [demonstration("d1", answer="one"), demonstration("d1", answer="two")])
-    assert "line 2: d1 has come in with another content" in refused(workload)
+    assert "row 2: d1 has come in with another content" in refused(workload)
 
 
 def test_another_content_under_a_stored_id_is_quarantined(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_the_stored_row_is_known_even_after_a_conflicting_one(tmp_path: Path) ->
     workload.collect("a", [inference("i1", output="one")])
     found = workload.collect("b", [inference("i1", output="two"), inference("i1", output="one")])
     assert counts(found) == (2, 0, 1, 1)
-    assert '"two"' in workload.value("select raw from quarantine")
+    assert '"two"' in workload.value("select raw from quarantined_rows")
 
 
 def test_the_same_moment_in_another_time_zone_is_the_same_record(workload: Workload) -> None:
@@ -316,7 +316,7 @@ def test_any_interleaving_reconciles_and_gives_the_same_tables(
     for table, columns in CONTENT.items():
         query = f"select {columns} from {table} order by 1"
         assert one.rows(query) == other.rows(query)
-    raws = "select distinct trim(raw, chr(10)) as raw from quarantine order by 1"
+    raws = "select distinct trim(raw, chr(10)) as raw from quarantined_rows order by 1"
     assert one.rows(raws) == other.rows(raws)
 
 
@@ -328,10 +328,10 @@ def test_a_pass_that_is_killed_is_made_again(workload: Workload, monkeypatch: py
     with monkeypatch.context() as patch:
         run = Transaction.run
 
-        def killed(self: Transaction, query: str, **parameters: Any) -> None:
+        def killed(self: Transaction, query: str, **parameters: Any) -> int:
             if query == "insert_collection":
                 raise KeyboardInterrupt
-            run(self, query, **parameters)
+            return run(self, query, **parameters)
 
         patch.setattr(Transaction, "run", killed)
         with pytest.raises(KeyboardInterrupt):

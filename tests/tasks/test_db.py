@@ -13,11 +13,18 @@ import duckdb
 import pytest
 
 from tasks import db
+from tasks.collect import CONFLICTING
 from tasks.db import State, require_state
 from tasks.errors import StateError
+from tasks.staging import KINDS
 from tests.conftest import ROOT, Workload, correction, inference, python
 
-QUERIES = {path.stem for path in (ROOT / "sql" / "queries").glob("*.sql")}
+QUERIES = {
+    path.stem
+    for folder in ("queries", "staging")
+    for path in (ROOT / "sql" / folder).glob("*.sql")
+    if not (folder == "staging" and path.stem.startswith("create_"))  # all of these are run, by their beginning
+}
 MIGRATIONS = sorted(path.stem for path in (ROOT / "sql" / "schema").glob("*.sql"))
 NOW = datetime(2026, 3, 1)
 
@@ -54,8 +61,9 @@ def test_migrations_are_applied_once_each(state: State) -> None:
 def test_a_state_of_fewer_migrations_is_brought_up_to_date(state: State) -> None:
     """An upgrade finds an older database: what it lacks is added, what it holds stays."""
     open_round(state)
-    execute(state.path, "drop view failures")
-    execute(state.path, f"delete from schema_migrations where number = {len(MIGRATIONS)}")
+    execute(state.path, "drop table checks")
+    number = next(int(name[:4]) for name in MIGRATIONS if name.endswith("_checks"))
+    execute(state.path, f"delete from schema_migrations where number = {number}")
     with State(state.path).transaction() as tx:
         assert tx.rows("count_state")[0]["failures"] == 0
         assert len(tx.rows("list_rounds")) == 1
@@ -219,14 +227,13 @@ def asked_for() -> set[str]:
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Attribute | ast.Name)
                 and (node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id)
-                in {"rows", "row", "run", "load", "_statement"}
+                in {"rows", "row", "run", "load", "frame", "_statement"}
                 and node.args
                 and isinstance(node.args[0], ast.Constant)
                 and isinstance(node.args[0].value, str)
             ):
                 names.add(node.args[0].value)
-    tables = ("inferences", "corrections", "feedback", "demonstrations")
-    return names | {f"insert_{table}" for table in tables} | {f"list_{table}_hashes" for table in tables}
+    return names | {f"merge_{kind.table}" for kind in KINDS} | {f"list_conflicting_{table}" for table in CONFLICTING}
 
 
 def test_every_query_file_is_used() -> None:
@@ -240,7 +247,7 @@ def test_every_query_that_is_asked_for_exists() -> None:
     assert not asked_for() - QUERIES
 
 
-@pytest.mark.parametrize("folder", ["queries", "schema"])
+@pytest.mark.parametrize("folder", ["queries", "schema", "staging"])
 def test_each_file_is_one_statement_under_a_header(folder: str) -> None:
     for path in (ROOT / "sql" / folder).glob("*.sql"):
         text = path.read_text(encoding="utf-8")
@@ -251,7 +258,7 @@ def test_each_file_is_one_statement_under_a_header(folder: str) -> None:
 ROW: dict[str, dict[str, Any]] = {
     "collections": {"ingest_seq": 1, "started_at": NOW, "finished_at": NOW, "read_rows": 3, "stored_rows": 1,
                     "known_rows": 1, "quarantined_rows": 1},
-    "cursors": {"source": "s", "path": "p", "size_bytes": 1, "modified_ns": 1, "read_rows": 1, "ingest_seq": 1},
+    "source_cursors": {"source": "s", "part": "p", "cursor": "{}", "read_rows": 1, "ingest_seq": 1},
     "inferences": {"inference_id": "i", "input": "[]", "input_hash": "h", "output": "", "model_version": "base",
                    "slices": "{}", "created_at": NOW, "producer": "model:base", "source": "s", "content_hash": "c",
                    "ingest_seq": 1},
@@ -261,8 +268,14 @@ ROW: dict[str, dict[str, Any]] = {
                     "source": "s", "created_at": NOW, "content_hash": "c", "ingest_seq": 1},
     "demonstrations": {"demonstration_id": "d", "input": "[]", "input_hash": "h", "output": "r", "slices": "{}",
                        "producer": "rule:x", "source": "s", "created_at": NOW, "content_hash": "c", "ingest_seq": 1},
-    "quarantine": {"quarantine_id": "q", "source": "s", "path": "p", "line": 1, "reason": "r", "raw": "x",
-                   "created_at": NOW, "ingest_seq": 1},
+    "ratings": {"rating_id": "r", "inference_id": "i", "value": 2, "is_failing": True, "producer": "person:m",
+                "source": "s", "created_at": NOW, "content_hash": "c", "ingest_seq": 1},
+    "preferences": {"preference_id": "p", "input": "[]", "input_hash": "h", "chosen": "a", "rejected": "b",
+                    "slices": "{}", "producer": "person:m", "source": "s", "created_at": NOW, "content_hash": "c",
+                    "ingest_seq": 1},
+    "checks": {"inference_id": "i", "rule": "r", "reason": "x", "ingest_seq": 1},
+    "quarantined_rows": {"quarantine_id": "q", "source": "s", "part": "p", "row": 1, "reason": "r",
+                         "created_at": NOW, "expires_at": NOW, "ingest_seq": 1},
     "embeddings": {"text_hash": "h", "encoder": "e", "vector": [0.5]},
     "clusters": {
         "cluster_id": "c001", "label": "l", "encoder": "e", "centroid": [0.5], "first_round": 1, "created_at": NOW,
@@ -286,9 +299,10 @@ ROW: dict[str, dict[str, Any]] = {
                    "created_at": NOW},
 }  # fmt: skip
 KEYS = {
-    "collections": ["ingest_seq"], "cursors": ["source", "path"], "inferences": ["inference_id"],
+    "collections": ["ingest_seq"], "source_cursors": ["source", "part"], "inferences": ["inference_id"],
     "feedback": ["feedback_id"], "corrections": ["correction_id"], "demonstrations": ["demonstration_id"],
-    "quarantine": ["quarantine_id"], "embeddings": ["text_hash", "encoder"], "clusters": ["cluster_id"],
+    "ratings": ["rating_id"], "preferences": ["preference_id"], "checks": ["inference_id", "rule"],
+    "quarantined_rows": ["quarantine_id"], "embeddings": ["text_hash", "encoder"], "clusters": ["cluster_id"],
     "cluster_members": ["inference_id"], "near_duplicates": ["left_hash", "right_hash"], "sides": ["input_hash"],
     "regression_cases": ["case_id"], "snapshots": ["snapshot_hash"], "snapshot_rows": ["snapshot_hash", "position"],
     "rounds": ["round_id"], "case_results": ["round_id", "role", "case_id"], "versions": ["version"],
@@ -298,6 +312,7 @@ UNACCEPTABLE = [
     ("collections", {"read_rows": 4}),
     ("feedback", {"signal": "star"}),
     ("feedback", {"value": "sideways"}),
+    ("ratings", {"value": 6}),
     ("sides", {"side": "test"}),
     ("regression_cases", {"tier": "train"}),
     ("regression_cases", {"stratum": "other"}),

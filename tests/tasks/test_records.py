@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.records import canonical_json, messages_json, parse_record, sha256, user_text, utc
+from tasks.records import canonical_json, canonical_line, parse_record, sha256, user_text, utc
 from tests.conftest import correction, demonstration, inference, thumb
 
 
@@ -32,7 +32,7 @@ ANSWER = {"role": "assistant", "content": "a"}
 @pytest.mark.parametrize(
     ("record", "expected"),
     [
-        (inference("i") | {"record": "rating"}, "rating"),
+        (inference("i") | {"record": "wish"}, "wish"),
         ({"inference_id": "i"}, "record"),
         ([], "object"),
         ("text", "object"),
@@ -103,5 +103,13 @@ def test_times_are_stored_in_utc(moment: datetime, hours: int) -> None:
 
 
 def test_inputs_are_compared_by_what_the_user_wrote() -> None:
-    read = parse(inference("i", "Where is my parcel?"))
-    assert user_text(messages_json(read.messages)) == "Where is my parcel?"
+    messages = json.dumps(inference("i", "Where is my parcel?")["messages"])
+    assert user_text(messages) == "Where is my parcel?"
+
+
+def test_the_canonical_spelling_has_sorted_slices_and_the_moment_in_utc() -> None:
+    record = inference("i", b="2", a="1") | {"created_at": "2026-03-01T13:00:00+01:00"}
+    line = canonical_line(parse(record))
+    assert '"slices":{"a":"1","b":"2"}' in line
+    assert '"created_at":"2026-03-01T12:00:00+00:00"' in line
+    assert canonical_line(parse_record(line)) == line

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.db import State
 from tasks.errors import FlywheelError
-from tasks.regress import _adapters, _checked, _judge, _prompts, _rank
+from tasks.regress import _adapters, _answerer, _checked, _judge, _prompts, _rank
 from tasks.train import WEIGHTS, adapter_sha256
 from tests.conftest import Workload, make_workload, traffic
 
@@ -48,12 +48,29 @@ def test_answers_are_judged_by_the_workloads_scorer(tmp_path: Path) -> None:
     workload = make_workload(tmp_path, scorer={"type": "json_fields"})
     workload.collect("a", traffic(1))
     cases = [{"case_id": "x", "expected": '{"a": 1}'}, {"case_id": "y", "expected": '{"a": 2}'}]
-    outputs = {"champion": ['{"a":1}', "no"], "challenger": ['{"a": 1} ', '{"a":2}']}
-    found = _judge(workload.config, workload.open(), cases, outputs).to_dicts()
+    outputs = {"champion": {"x": '{"a":1}', "y": "no"}, "challenger": {"x": '{"a": 1} ', "y": '{"a":2}'}}
+    answerers = {"champion": "hash of base", "challenger": "hash of adapter"}
+    found = _judge(workload.config, workload.open(), cases, outputs, answerers).to_dicts()
+    assert {r["role"]: r["answered_by"] for r in found} == answerers
     assert [(r["role"], r["case_id"], r["is_right"], r["model_version"]) for r in found] == [
         ("champion", "x", True, "base"), ("champion", "y", False, "base"),
         ("challenger", "x", True, "round 1"), ("challenger", "y", True, "round 1"),
     ]  # fmt: skip
+
+
+def test_what_answers_is_known_by_all_that_an_answer_depends_on(tmp_path: Path) -> None:
+    """A changed base, adapter or length must be asked again; the same one need not be."""
+    adapter, base = tmp_path / "adapter", tmp_path / "base"
+    for file in (base / "config.json", adapter / "adapter_config.json", adapter / "adapter_model.safetensors"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("{}")
+    config = make_workload(tmp_path).config
+    longer = config.model_copy(update={"model": config.model.model_copy(update={"max_new_tokens": 99})})
+    known = {_answerer(config, None), _answerer(config, str(adapter)), _answerer(longer, None)}
+    assert _answerer(config, None) in known
+    (base / "config.json").write_text("{ }")
+    (adapter / "adapter_config.json").write_text("{ }")
+    assert len(known | {_answerer(config, None), _answerer(config, str(adapter))}) == 5
 
 
 class Words:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks import report
-from tasks.headlines import champion_now, outcome, points, seconds, verdict_sentence
+from tasks.headlines import champion_now, drift_sentence, outcome, points, seconds, trend, verdict_sentence
 from tasks.markdown import blend_table, clusters_table, escape, flips_table, verdict_markdown
 from tasks.report import marked, moment, render_report, write_report
 from tests.round_evidence import round_evidence, two_rounds, unfinished_round
@@ -59,6 +59,7 @@ def poisoned(text: str) -> dict[str, Any]:
             "input": text, "expected": "right", "champion_output": "right", "challenger_output": text,
         }
     ]  # fmt: skip
+    evidence["drift"]["novel"] = [text]
     evidence["blend"][0] |= {"source": text, "producers": {text: 3}}
     evidence["excluded"] = [{"reason": text, "rows": 1}]
     evidence["challenger"]["label"] = evidence["champion_after"]["label"] = text
@@ -119,6 +120,31 @@ def test_negative_flips_come_first() -> None:
     kinds = re.findall(r'<tr data-kind="(\w+)"', render_report([round_evidence(2, "reject")]))
     assert kinds[:133] == ["negative"] * 133
     assert set(kinds[133:]) == {"fix"}
+
+
+def test_clusters_say_how_they_came_on() -> None:
+    evidence = round_evidence(2, "reject")
+    evidence["clusters"][0] |= {
+        "share_of_traffic": 0.14,
+        "previous_share": 0.1,
+        "previous_unseen": 20,
+        "previous_fixed": 5,
+    }
+    evidence["map"] = []
+    said = "grew by 40%; the last round fixed 25% of what it had not seen of it"
+    assert trend(evidence["clusters"][0]) == said
+    assert said in Page(render_report([evidence])).text
+    assert clusters_table(evidence)[0]["since the last round"] == said
+    assert trend({"share_of_traffic": 0.1}) == ""
+
+
+def test_drift_is_said_with_what_is_new() -> None:
+    page = Page(render_report([round_evidence(2, "reject")]))
+    sentence = "Drift: 12.6% of the inputs are unlike anything that v1 was trained on (5.0% by chance)"
+    assert drift_sentence(round_evidence(2, "reject")) == sentence
+    assert sentence in page.text
+    assert "Why is <b>my</b> e-bike locked?" in page.text
+    assert drift_sentence(unfinished_round()) is None
 
 
 @pytest.mark.parametrize("missing", sorted(round_evidence(1, "promote")))

@@ -1,2 +1,0 @@
--- Input: incoming, by the columns of corrections; keys are new.
-insert into corrections by name select * from incoming;

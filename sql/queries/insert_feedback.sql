@@ -1,2 +1,0 @@
--- Input: incoming, by the columns of feedback; keys are new.
-insert into feedback by name select * from incoming;

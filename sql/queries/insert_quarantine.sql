@@ -1,2 +1,0 @@
--- Input: incoming, by the columns of quarantine; keys are new.
-insert into quarantine by name select * from incoming;

@@ -1,2 +1,0 @@
--- Key and content hash of every row of corrections.
-select correction_id as key, content_hash from corrections;

@@ -1,2 +1,0 @@
--- Lines that lie in quarantine already.
-select quarantine_id from quarantine;

@@ -1,0 +1,2 @@
+-- Every part's cursor.
+select source, part, cursor from source_cursors;

@@ -1,0 +1,2 @@
+-- Superseded by quarantined_rows.
+drop table quarantine;

@@ -1,0 +1,28 @@
+-- Reads parsed. Parameter: $suspicious, an expression that texts with personal data match. The rows that are whole
+-- ratings, typed. Grain: one row a rating.
+with typed as materialized (
+    select
+        row,
+        record.inference_id as inference_id,
+        record.value as value,
+        record.producer as producer,
+        make_timestamp(epoch_us(try_cast(record.created_at as timestamptz))) as created_at
+    from parsed
+    where record.record = 'rating'
+      and record.inference_id <> ''
+      and record.value between 1 and 5
+      and is_producer(record.producer)
+      and is_moment(record.created_at)
+),
+
+final as (
+    select
+        *,
+        sha256(concat_ws(
+            ' ', 'rating', len(inference_id), inference_id, value, len(producer), producer, epoch_us(created_at)
+        )) as content_hash,
+        $suspicious = '' as is_suspicious
+    from typed
+)
+
+select * from final;

@@ -1,0 +1,102 @@
+"""How today's inputs differ from those that the champion was trained on.
+
+Two views that a person can act on: which share of today's inputs lies further from all training inputs than training
+inputs lie from one another, and which inputs those are. The distance is that of the nearest neighbour among sentence
+embeddings (a one-class view: Breunig et al. 2000 use the same neighbours for local outliers).
+"""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from tasks.config import Config
+from tasks.db import State
+from tasks.embed import embed
+from tasks.records import user_text
+from tasks.rounds import Round
+
+if TYPE_CHECKING:
+    import numpy as np
+
+EXPECTED = 0.05
+SAMPLE = 500
+MIN_SAMPLE = 50
+BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Drift:
+    """`novel_share` of today's inputs is unlike what was trained on, `expected_share` would be without any drift.
+
+    `low` and `high` are the 95 % interval of the share (Wilson 1927); `novel` are the places of the most unlike inputs,
+    the farthest first.
+    """
+
+    inputs: int
+    trained: int
+    novel_share: float
+    low: float
+    high: float
+    expected_share: float
+    novel: tuple[int, ...]
+
+    @property
+    def has_drifted(self) -> bool:
+        """Whether there is more that is new than chance would have it, and more than a little."""
+        return self.low > 2 * self.expected_share
+
+
+def nearest_cosine(vectors: "np.ndarray", others: "np.ndarray", *, same: bool = False) -> "np.ndarray":
+    """The greatest cosine of each vector (n x d, unit length) to the others (m x d), without itself if `same`."""
+    import numpy as np
+
+    best = np.empty(len(vectors), dtype=np.float32)
+    for start in range(0, len(vectors), BLOCK):
+        cosines = vectors[start : start + BLOCK] @ others.T
+        if same:
+            places = np.arange(start, start + len(cosines))
+            cosines[places - start, places] = -1.0
+        best[start : start + BLOCK] = cosines.max(axis=1)
+    return best
+
+
+def measure_drift(today: "np.ndarray", trained: "np.ndarray", examples: int = 5) -> Drift:
+    """Compare today's inputs (n x d) with training inputs (m x d), both unit-length; m and n at least 2.
+
+    An input is novel when its nearest training input is farther than that of all but `EXPECTED` of the training inputs.
+    """
+    import numpy as np
+
+    limit = np.quantile(nearest_cosine(trained, trained, same=True), EXPECTED)
+    cosines = nearest_cosine(today, trained)
+    novel = cosines < limit
+    low, high = wilson(int(novel.sum()), len(today))
+    farthest = [int(place) for place in np.argsort(cosines)[:examples] if novel[place]]
+    return Drift(len(today), len(trained), float(novel.mean()), low, high, EXPECTED, tuple(farthest))
+
+
+def wilson(hits: int, trials: int, z: float = 1.96) -> tuple[float, float]:
+    """The score interval of a share (Wilson 1927), at 95 % for the default z."""
+    share = hits / trials
+    middle = (share + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * float((share * (1 - share) / trials + z * z / (4 * trials * trials)) ** 0.5)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def drift(config: Config, round_: Round) -> dict[str, Any] | None:
+    """How the round's traffic differs from what its champion was trained on, with texts of what is novel.
+
+    None where the champion was not trained here, or either sample is too small to say.
+    """
+    if round_.champion_version is None:
+        return None
+    state = State(config.database)
+    with state.transaction() as tx:
+        window = {"pinned_seq": round_.pinned_seq, "round_id": round_.round_id}
+        today = [user_text(row["input"]) for row in tx.rows("list_window_inputs", limit=SAMPLE, **window)]
+        rows = tx.rows("list_trained_inputs", version=round_.champion_version, limit=SAMPLE)
+        trained = [user_text(row["input"]) for row in rows]
+    if min(len(today), len(trained)) < MIN_SAMPLE:
+        return None
+    vectors = embed(state, [*today, *trained], config.encoder)
+    found = measure_drift(vectors[: len(today)], vectors[len(today) :])
+    return asdict(found) | {"has_drifted": found.has_drifted, "novel": [today[place] for place in found.novel]}

@@ -1,0 +1,195 @@
+"""Raw rows become typed rows, in bulk: what the database can prove to be a valid record is never read one by one.
+
+A row is taken in bulk when its JSON text says exactly what the typed columns say, character by character; then no key
+is unknown, missing, doubled or of another type. Whatever is left is read one by one with pydantic, which says what is
+wrong with it, or spells it canonically and sends it through the same statement: there is one way to be typed.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tasks.db import Transaction
+from tasks.records import canonical_line, parse_record
+from tasks.redact import PREFILTER, Redactor
+
+if TYPE_CHECKING:
+    import polars as pl
+
+ALIKE = 16  # characters that rows of one kind from one writer have in common at their beginning
+GROUPS = 24
+MESSAGES = [{"role": "VARCHAR", "content": "VARCHAR"}]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of record: its keys with their JSON types in canonical order, its table, and the texts in it."""
+
+    record: str
+    table: str
+    keys: dict[str, Any]
+    texts: tuple[str, ...] = ()
+
+    def shape(self, keys: list[str]) -> str | None:
+        """The types of a row with these keys, in their order; None where it cannot be of this kind."""
+        spelled = [*keys, "slices"] if "slices" in self.keys and "slices" not in keys else keys
+        if len(spelled) != len(self.keys) or set(spelled) != set(self.keys):
+            return None
+        return json.dumps({key: self.keys[key] for key in spelled})
+
+
+def _keys(*names: str) -> dict[str, Any]:
+    special: dict[str, Any] = {"messages": MESSAGES, "slices": "JSON"}
+    return {name: special.get(name, "VARCHAR") for name in ("record", *names)}
+
+
+KINDS = (
+    Kind(
+        "inference",
+        "inferences",
+        _keys("inference_id", "messages", "output", "model_version", "created_at", "slices"),
+        ("input", "output"),
+    ),
+    Kind(
+        "correction",
+        "corrections",
+        _keys("inference_id", "corrected_output", "producer", "created_at"),
+        ("corrected_output",),
+    ),
+    Kind("thumb", "thumbs", _keys("inference_id", "value", "producer", "created_at")),
+    Kind("rating", "ratings", _keys("inference_id", "value", "producer", "created_at") | {"value": "BIGINT"}),
+    Kind(
+        "demonstration",
+        "demonstrations",
+        _keys("demonstration_id", "messages", "producer", "created_at", "slices"),
+        ("input", "output"),
+    ),
+    Kind(
+        "preference",
+        "preferences",
+        _keys("preference_id", "messages", "chosen", "rejected", "producer", "created_at", "slices"),
+        ("input", "chosen", "rejected"),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A row that is no valid record: its number in its part, its text as far as it is text, and why."""
+
+    row: int
+    raw: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A batch: for each kind that is in it a frame by `row`, not yet redacted; and what was rejected."""
+
+    frames: "list[tuple[Kind, pl.DataFrame]]"
+    rejected: list[Rejected]
+
+
+def type_batch(tx: Transaction, batch: "pl.DataFrame") -> Typed:
+    """Type the rows of a batch (row, raw); each row comes out once, typed or rejected."""
+    import polars as pl
+
+    if batch["raw"].dtype == pl.Binary:
+        frames: list[tuple[Kind, pl.DataFrame]] = []
+        left = batch
+    else:
+        frames, left = _type_in_bulk(tx, batch)
+    spelled, rejected = _spell(left)
+    if spelled.height:
+        more, lost = _type_in_bulk(tx, spelled)
+        assert not lost.height, f"a valid record was not typed: {lost['raw'][0][:200]}"
+        frames += more
+    return Typed(frames, rejected)
+
+
+def _type_in_bulk(tx: Transaction, batch: "pl.DataFrame") -> "tuple[list[tuple[Kind, pl.DataFrame]], pl.DataFrame]":
+    """The frames of the rows that the database can vouch for, and the rows that it cannot.
+
+    Rows that begin alike are first tried as what the first of them is, which spares listing the keys of each.
+    """
+    import polars as pl
+
+    frames: list[tuple[Kind, pl.DataFrame]] = []
+    left = []
+    groups = batch.group_by(pl.col("raw").str.slice(0, ALIKE), maintain_order=True)
+    for _, rows in groups if batch.select(pl.col("raw").str.slice(0, ALIKE).n_unique()).item() <= GROUPS else []:
+        left.append(_type_as(tx, _keys_of(tx, rows[:1])["keys"][0], rows, frames))
+    rest = pl.concat(left) if left else batch
+    left = [
+        _type_as(tx, rows["keys"][0], rows.drop("keys"), frames)
+        for rows in (_keys_of(tx, rest).partition_by("keys") if rest.height else [])
+    ]
+    return frames, pl.concat(left) if left else rest
+
+
+def _keys_of(tx: Transaction, rows: "pl.DataFrame") -> "pl.DataFrame":
+    with tx.incoming(rows):
+        return tx.frame("list_keys")
+
+
+def _type_as(
+    tx: Transaction, keys: str | None, rows: "pl.DataFrame", frames: "list[tuple[Kind, pl.DataFrame]]"
+) -> "pl.DataFrame":
+    """Add to the frames those rows that are records with these keys; the others."""
+    for kind, shape in _candidates(keys):
+        if rows.height:
+            tx.load("parse_records", rows, shape=shape)
+            typed = tx.frame(f"type_{kind.table}", suspicious=PREFILTER)
+            if typed.height:
+                frames.append((kind, typed))
+                rows = rows.join(typed.select("row"), on="row", how="anti") if typed.height < rows.height else rows[:0]
+    return rows
+
+
+def _candidates(keys: str | None) -> Iterator[tuple[Kind, str]]:
+    names = keys.split(" ") if keys else []
+    for kind in KINDS:
+        if (shape := kind.shape(names)) is not None:
+            yield kind, shape
+
+
+def _spell(rows: "pl.DataFrame") -> "tuple[pl.DataFrame, list[Rejected]]":
+    """Each row's canonical spelling (row, raw), and those that have none."""
+    import polars as pl
+
+    spelled, rejected = [], []
+    for row, raw in rows.select("row", "raw").iter_rows():
+        try:
+            spelled.append((row, canonical_line(parse_record(raw))))
+        except (ValueError, OverflowError) as error:
+            text = raw.decode("utf-8", errors="replace") if isinstance(raw, bytes) else raw
+            rejected.append(Rejected(row, text, str(error)))
+    return pl.DataFrame(spelled, schema={"row": pl.Int64, "raw": pl.String}, orient="row"), rejected
+
+
+def redact(kind: Kind, frame: "pl.DataFrame", redactor: Redactor | None) -> "pl.DataFrame":
+    """The frame with personal data replaced in its texts; texts without a sign of any are not looked at again."""
+    import polars as pl
+
+    if redactor is None or not kind.texts:
+        return frame.drop("is_suspicious")
+    rows = frame if redactor.finds_names else frame.filter(pl.col("is_suspicious"))
+    clean = frame[:0] if redactor.finds_names else frame.filter(~pl.col("is_suspicious"))
+    replaced = [
+        pl.Series(name, [_redact_text(name, text, redactor) for text in rows[name]], dtype=pl.String)
+        for name in kind.texts
+    ]
+    redacted = rows.with_columns(replaced)
+    if "input" in kind.texts:
+        hashes = [hashlib.sha256(text.encode()).hexdigest() for text in redacted["input"]]
+        redacted = redacted.with_columns(pl.Series("input_hash", hashes, dtype=pl.String))
+    return pl.concat([clean, redacted]).drop("is_suspicious")
+
+
+def _redact_text(name: str, text: str, redactor: Redactor) -> str:
+    if name != "input":
+        return redactor.redact(text)
+    messages = [message | {"content": redactor.redact(message["content"])} for message in json.loads(text)]
+    return json.dumps(messages, ensure_ascii=False, separators=(",", ":"))
