@@ -113,10 +113,14 @@ def _is_written_so(text: str, groups: list[re.Match[str]]) -> bool:
     sizes = [group.end() - group.start() for group in groups]
     if len(sizes) == 1 and sizes[0] < 14 and context(text, start).about == "other":
         return False  # so short are the numbers of articles and parcels too
-    if len(sizes) > 1 and (
-        min(sizes[:-1]) < 3
-        or (sizes[0] == 3 and len(set(sizes)) > 1)
-        or _FOUR_BEFORE.search(text, max(0, start - 8), start)
+    if (
+        len(sizes) > 1
+        and set(sizes) != {1}
+        and (
+            min(sizes[:-1]) < 3
+            or (sizes[0] == 3 and len(set(sizes)) > 1)
+            or _FOUR_BEFORE.search(text, max(0, start - 8), start)
+        )
     ):
         return False  # odd groups, or the middle of something longer
     before, further, behind = (

@@ -72,11 +72,14 @@ _TOKENS = {
 _LONG_WORD = re.compile(r"[A-Za-z0-9_-]{20}")  # every token has one
 
 _BLOCK = re.compile(
-    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:(.{16,20000}?)(?=-----END)|([A-Za-z0-9+/=\r\n]{16,}))",
+    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:(.{16,9000}?)(?=-----END)|([A-Za-z0-9+/=\r\n]{16,}))",
     re.DOTALL,
 )
 _IN_URL = re.compile(r"[a-z]://[^\s:/@\"'<>`]{0,80}:([^\s/@\"'<>`]{2,200})@")
 _BEARER = re.compile(r"(?i:bearer)[ \n]{1,3}([\w.~+/-]{16,}=*)", re.ASCII)
+_PAIR = re.compile(  # user/password: jane / secret
+    r"(?i:user|login|username|id|mail)/(?i:pass(?:word)?|pwd?) ?[:=] ?[^\s/]{1,64} ?[/|:,] ?([^\s\"'<>`]{4,64})"
+)
 _BASIC = re.compile(r"(?i:basic)[ \n]{1,3}([A-Za-z0-9+/]{8,}={0,2})(?![\w+/=])", re.ASCII)
 
 # Stems of words that announce a password or a key, in small letters, and how the words go on. A key alone may be any:
@@ -123,10 +126,11 @@ _SORTS_OF_KEYS = re.compile(
 _MORE = "(?:s|[_-]?(?:key|id|value|token|secret|base64|b64|string|live|test|prod|dev)|[0-9]{1,2})?"
 _IS = "is|was|are|to|ist|war|lautet|auf|zu|est|es|era|è|é|jest|este|это"
 _NOW = "(?:[ ](?:now|set[ ]to|still|jetzt|noch|maintenant|ahora|currently))?"
+_FOR = "(?:[ ](?:for|of|to|für|de|del|pour|para)(?:[ ][a-z]+){1,2})?"
 _SEPARATOR = rf"""{_MORE}(?:
-      ["'`\])*]{{0,3}}[ \t]{{0,3}}(?P<sign>:=|=>|->|==?|:|>|\|)[ \t\r\n]{{0,3}}(?P<quote>["'`*]?)
+      ["'`\])*]{{0,3}}{_FOR}[ \t]{{0,3}}(?P<sign>:=|=>|->|==?|:|>|\|)[ \t\r\n]{{0,3}}(?P<quote>["'`*]?)
     | ["'`]?[ ](?:{_IS}){_NOW}:?[ ]{{1,2}}(?P<quoted>["'`]?)
-    | ["'`]?[ \n]{{1,3}}(?P<bare>["'`(]?)(?=[A-Za-z_+/=.-]*[0-9][^\s]{{5}}))"""
+    | ["'`]?[ \n]{{1,3}}(?P<bare>["'`(]?)(?=[^\s0-9]*[0-9]))"""
 _CUES = tuple(
     (stem, is_password, re.compile(word + _SEPARATOR, re.VERBOSE))
     for is_password, words in ((True, _PASSWORDS), (False, _KEYS))
@@ -147,7 +151,7 @@ _NOT_ENGLISH = (
 _VALUE = re.compile(rf"[^\s\"'<>`{NOTHING}]{{4,400}}")
 _IN_QUERY = re.compile(rf"[^\s\"'<>`&;,{NOTHING}]{{4,400}}")
 _PLACEHOLDER = re.compile(
-    r"(?:\$[{(A-Z]|\{\{|%[(s{]|<|\[|:\w+$|\?\W*$|@\w+$|\*{2}|•|x{3,}|\.{2,}|https?://|your[_-]"
+    r"(?:\$[{(A-Z]|\{\{|%[(s{]|<|\[|:\w+$|\?\W*$|@[A-Za-z_]+$|\*{2}|•|x{3,}|\.{2,}|https?://|your[_-]"
     r"|(?:19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}[.:/][0-9]{1,2}[.:/]"
     r"|(?:process|os|env|config|settings|self|this|request|args)\.|[A-Za-z_][\w.]*[(\[])"
     r"|(?:password|passwort|passwd|pass|secret|token|null|none|true|false|undefined|string|required|changeme|redacted"
@@ -155,6 +159,10 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 _TRAILING = ".,;:!?)]}*|"
+_OWNER = re.compile(
+    r"\b(?:my|our|his|her|mein|unser|mon|notre|mi|mio|(?:login|user|username) \S{1,40})(?: (?:old|new|neues|altes))? ?\Z",
+    re.IGNORECASE,
+)
 _SIGN = re.compile(r"[!#$%&+?@^*=~]")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -172,6 +180,8 @@ def secrets(text: str, lower: str) -> list[Secret]:
         found.extend(Secret(*m.span(1)) for m in _BEARER.finditer(text) if is_random(m[1], 16))
     if "basic" in lower:
         found.extend(Secret(*m.span(1)) for m in _BASIC.finditer(text) if _is_login(m[1]))
+    if "/pass" in lower or "/pw" in lower:
+        found.extend(Secret(*m.span(1)) for m in _PAIR.finditer(text) if _is_password(m[1], True))
     for stem, is_password, cue in _CUES if any(sign in lower for sign in _NOT_ENGLISH) else _CUES_IN_ENGLISH:
         if stem in lower:
             found.extend(_announced(text, lower, cue, is_password, stem))
@@ -206,12 +216,7 @@ def _announced(text: str, lower: str, cue: re.Pattern[str], is_password: bool, s
         elif not is_password:
             is_secret = is_random(value, 16 if bare or not sure else 10, strict=bare)
         elif bare:
-            is_secret = (
-                len(value) >= 8
-                and _is_password(value, False)
-                and not value.isdigit()
-                and bool(_SIGN.search(text, begin, end + 1))
-            )
+            is_secret = _is_password(value, False) and _is_somebodys(text, match.start(), begin, end)
         else:
             is_secret = _is_password(value, sure) or (sure and _is_parameter(text, begin, end))
         if is_secret and not _PLACEHOLDER.match(value):
@@ -233,6 +238,13 @@ def _is_parameter(text: str, begin: int, end: int) -> bool:
     """Whether name=value stands in a query or a connection string, where a plain word is a value too."""
     attached = text[begin - 1] == "=" and end - begin >= 4
     return attached and (text[end : end + 1] in ("&", ";") or "?" in text[max(0, begin - 80) : begin].split(" ")[-1])
+
+
+def _is_somebodys(text: str, cue: int, begin: int, end: int) -> bool:
+    """Whether "password X" without a sign between speaks of a password: it has signs, or an owner stands before it."""
+    if _OWNER.search(text, max(0, cue - 48), cue):
+        return True
+    return end - begin >= 8 and not text[begin:end].isdigit() and bool(_SIGN.search(text, begin, end + 1))
 
 
 def _is_password(value: str, sure: bool) -> bool:
@@ -295,6 +307,7 @@ SIGNS = "|".join(
         _BEGINNINGS,
         rf"(?i:bearer|basic){_BLANK}+[A-Za-z0-9]",
         rf"(?:(?i:{_STEMS})|[{_SCRIPTS}]|{_L}{{3}}){_IN_WORD}*"
-        rf"(?:{_BLANK}*[:=>|：＝]|{_BLANK}(?i:{_IS_STEMS})(?:{_BLANK}|:)|{_BLANK}+[A-Za-z_+/=.-]*[0-9])",
+        rf"(?:{_BLANK}*[:=>|：＝]|{_BLANK}(?i:{_IS_STEMS})(?:{_BLANK}|:)|{_BLANK}+[^\s0-9]*[0-9]"
+        rf"|{_BLANK}(?i:for|of|to|f{_L}r|del?|pour|para) [A-Za-z]+(?: [A-Za-z]+)?{_BLANK}?[:=])",
     )
 )

@@ -9,7 +9,7 @@ import re
 from typing import NamedTuple
 
 BEYOND = "\u0080-\U0010ffff"  # the inside of a class: all that is not ASCII
-LETTER_BEYOND = r"(?:[^\x00-\x7f]|\\+u[0-9a-fA-F]{4})"  # one such character, as it is or written as JSON
+LETTER_BEYOND = r"(?:[^\x00-\x7f]|\\u[0-9a-fA-F]{4})"  # one such character, as it is or written as JSON
 
 _SPACES = "\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
 _HYPHENS = "\u2010-\u2015\u2212\ufe58\ufe63\uff0d"
@@ -55,7 +55,7 @@ _DIGITS = {zero + value: str(value) for zero in _DIGIT_ZEROS for value in range(
 _HAS_SIGN = re.compile("[" + "".join(_PLAIN.values()) + "]")
 _HAS_DIGITS = re.compile(f"[{_OTHER_DIGIT}]{{3}}")
 _LONG = re.compile(
-    r"\\+(?:u([dD][89abAB][0-9a-fA-F]{2})\\+u([dD][c-fC-F][0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|([\"/])|[bfnrt])"
+    r"\\{1,16}(?:u([dD][89abAB][0-9a-fA-F]{2})\\{1,16}u([dD][c-fC-F][0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|([\"/])|[bfnrt])"
     rf"|[{_INVISIBLE}]|[{_JOINERS}](?=[!-~])"
 )
 

@@ -86,10 +86,13 @@ def emails(text: str, lower: str) -> list[Found]:
     found = []
     if "@" in text or "%40" in text:
         found = [each for sign in _SIGN.finditer(text) if (each := _email(text, sign))]
-    if _has_bracketed_at(lower):
-        found += _disguised(_DISGUISED, text, found)
-    if " dot " in lower or " punkt " in lower:
-        found += _disguised(_SPOKEN, text, found)
+    for pattern, is_there in (
+        (_DISGUISED, _has_bracketed_at(lower)),
+        (_SPOKEN, " dot " in lower or " punkt " in lower),
+    ):
+        if is_there:
+            text = _without(text, found)
+            found += [Found(*match.span(), "email") for match in pattern.finditer(text)]
     return found
 
 
@@ -101,14 +104,14 @@ def _email(text: str, sign: re.Match[str]) -> Found | None:
     name = mailbox[0].lstrip(_MAILBOX_STARTS)
     if not name or (name == "git" and text[domain.end() : domain.end() + 1] in (":", "/")):
         return None
-    if " " in sign[0] and (not name[-1].isalnum() or (name.isalpha() and "mail" not in text[: sign.start()].lower())):
+    if sign[0][0] == " " and not _is_mailbox(name, text[max(0, sign.start() - 90) : sign.start()]):
         return None  # rather "meet us @ name.tld", or "thanks @name.tld"
     return Found(mailbox.end() - len(name), domain.end(), "email")
 
 
-def _disguised(pattern: re.Pattern[str], text: str, taken: list[Found]) -> list[Found]:
-    matches = [match.span() for match in pattern.finditer(text)]
-    return [Found(s, e, "email") for s, e in matches if all(e <= other.start or other.end <= s for other in taken)]
+def _is_mailbox(name: str, before: str) -> bool:
+    """Whether a word with a space behind it is a mailbox: by its digits and dots, or because mail is spoken of."""
+    return (name[-1].isalnum() or name[-1] == "_") and (not name.isalpha() or "mail" in before.lower())
 
 
 # IBANs: two letters of a country in the register, two check digits, and as many characters as the country has.
@@ -186,7 +189,7 @@ _ADDRESS_WORD = re.compile(
     r"\b(?:ip|host|addr|adress|server|from|ping|subnet|gateway|dns|router|netz|network)", re.IGNORECASE
 )
 _PORT = re.compile(r":[0-9]{2,5}\b")
-_IPV6 = re.compile(r"[0-9A-Za-z_]*:[0-9A-Za-z_:.]*[0-9A-Za-z:]")
+_IPV6 = re.compile(r"(?<![0-9A-Za-z_])[0-9A-Za-z_]{0,40}:[0-9A-Za-z_:.]{0,60}[0-9A-Za-z:]")
 _COLONS = re.compile(r":[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:")
 _LABEL = re.compile(r"(?![0-9A-Fa-f]{1,4}:)[A-Za-z_]\w*:")
 
@@ -247,13 +250,14 @@ _SEPARATORS = str.maketrans("", "", " ().-/+")
 _ALONE, _NO_MORE = r"(?<![0-9])(?<![0-9][ ./-])(?<![0-9] - )", r"(?![ ./-]{0,3}[0-9])"
 _DAY, _MONTH, _YEAR = "(?:0?[1-9]|[12][0-9]|3[01])", "(?:0?[1-9]|1[0-2])", "(?:19|20)[0-9]{2}"
 _DATE = (
-    rf"(?:{_YEAR}(?:-{_MONTH}-{_DAY}|/{_MONTH}/{_DAY}|\.{_MONTH}\.{_DAY})|{_DAY}(?:-{_DAY}-|/{_DAY}/|\. ?{_DAY}\. ?){_YEAR}"
-    r"|20[0-9]{2}(?:0[1-9]|1[0-2])(?:[0-2][0-9]|3[01]))"
+    rf"(?:{_YEAR}(?:-{_MONTH}-{_DAY}|/{_MONTH}/{_DAY}|\.{_MONTH}\.{_DAY})"
+    rf"|{_DAY}(?:-{_DAY}-|/{_DAY}/|\. ?{_DAY}\. ?){_YEAR}|20[0-9]{{2}}(?:0[1-9]|1[0-2])(?:[0-2][0-9]|3[01]))"
 )
+_SHORT_DATE = "(?:[0-2][0-9]|3[01])[./](?:0[1-9]|1[0-2])[./][0-9]{2}"
 _HOUR = "(?:[01][0-9]|2[0-4])[.]?[0-5][0-9]"
 _BREAK = re.compile(  # wide gaps, dates, and spans of years or hours end a number
     rf" {{3,}}|(?<![0-9])(?<![0-9][./-]){_DATE}(?: ?- ?{_DATE})?(?![0-9])"
-    rf"|{_ALONE}(?:{_YEAR}(?: ?- ?|/){_YEAR}|{_HOUR} ?- ?{_HOUR}|(?:[0-2][0-9]|3[01])[./](?:0[1-9]|1[0-2])[./][0-9]{{2}}){_NO_MORE}"
+    rf"|{_ALONE}(?:{_YEAR}(?: ?- ?|/){_YEAR}|{_HOUR} ?- ?{_HOUR}|{_SHORT_DATE}){_NO_MORE}"
 )
 _HOURS = re.compile(r"[ -][0-9]{1,2}\Z")  # before :30
 _ORDINAL = re.compile(r"[ (][0-9]{1,3}\Z")  # before rd, or h

@@ -159,7 +159,7 @@ _WINDOW, _GAP, _OTHER_GAP = 60, 36, 18
 SHAPES = (
     r"[0-9]{2}_S_+[0-9]{5}|[0-9]_S_+[0-9]{7}|[0-9]{3}_S_+[0-9]{4}|[0-9]{2}_S_+[0-9]{3}_S_+[0-9]{2}|[0-9]{5}_S_+[0-9]{3}"
     r"|(?:^|[^0-9])(?:[0-9]{2,3}(?:_S_+[0-9]{2}){3}|[0-9]{3}(?:_S_+[0-9]{2}){2})|[0-9]{4}_W_+[0-9]{2}_S_+[0-9]{2}"
-    r"|[0-9]{12}"
+    r"|[0-9]{12}|[0-9](?:_S_[0-9]){7}"
 )
 has_shape = re.compile(SHAPES.replace("_S_", "[ .()/-]").replace("_W_", "[ )]")).search
 
@@ -192,7 +192,8 @@ _UNIT = re.compile(
 )
 _DECIMALS = re.compile(r",[0-9]{1,2}(?![0-9])")
 _AMOUNT = re.compile(
-    r"[1-9][0-9]{0,2}(?:[ .][0-9]{3})*[ .]000|[0-9]+\.[0-9]{1,2}|(?![0-9]{2}\.[0-9]{2}\.[0-9]{2}$)[0-9]{1,2}(?:\.[0-9]{1,3}){2,3}"
+    r"[1-9][0-9]{0,2}(?:[ .][0-9]{3})*[ .]000|[0-9]+\.[0-9]{1,2}"
+    r"|(?![0-9]{2}\.[0-9]{2}\.[0-9]{2}$)[0-9]{1,2}(?:\.[0-9]{1,3}){2,3}"
 )
 _THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(?:[ .][0-9]{3})+")
 _JOINS = frozenset(" -./")
@@ -343,6 +344,8 @@ def _announced(text: str, start: int, end: int, after: int) -> Phone | None:
         return None
     if _is_continued(text, stop) or _UNIT.match(text, stop):
         return None
+    if any(map(str.isdigit, gap)) and not has_shape(written) and not _LABELLED.search(text, max(0, start - 16), start):
+        return None  # the prefilter does not remember a word over other digits
     opening = start if text[start] == "(" else groups[0].start()
     return Phone(opening, _with_extension(text, stop), _kept(text, groups[0].start()))
 
@@ -411,6 +414,8 @@ def _meaning(word: str, before: str) -> About:
     return ""
 
 
+_LABEL = r"(?:phone|telefon|tel|mobile?|fax)\.? ?[1-9][:.)] ?"
+_LABELLED = re.compile(rf"(?i:{_LABEL})\Z")
 _BRIDGE = re.compile(r"(?:[ _.]?[1-9])?(?:[^0-9\n.;!?|]|(?<=n[or])\.|\.(?! ))*|[^0-9\n]{0,8}\n\s{0,4}")
 _NEXT_CELL = re.compile(r"[ \"']{0,2}[|;,/][ \"'(]{0,3}|</?[^<>]{0,12}>(?:</?[^<>]{0,12}>)*")
 _NEXT_FIELD = re.compile(r"\"?[,;]\s*\"[^:]*$|\"\s*,|[;|]")
@@ -434,7 +439,8 @@ SIGNS = "|".join(
     (
         rf"(?:[+＋]|%2[bB]){_S}*[0-9](?:{_S}*[0-9]){{6}}",
         rf"(?:(?i:{_STEMS})|[{_SCRIPTS}]|(?:^|[^a-zA-Z]|\\[bfnrt])(?i:[tmpfchwo])[:：])"
-        rf"(?:[^0-9]|\\u[0-9a-fA-F]{{4}})*(?:[1-9][^0-9]+)?[0-9](?:{_S}*[0-9]){{5}}",
+        rf"(?:[^0-9]|\\u[0-9a-fA-F]{{4}})*[0-9](?:{_S}*[0-9]){{5}}",
+        rf"(?i:{_LABEL})[0-9]{{6}}",
         SHAPES.replace("_S_", _S).replace("_W_", rf"[ )\\{BEYOND}]"),
     )
 )

@@ -2,7 +2,12 @@
 
 A surrogate is determined by a secret key and the value, so a person has one address and one number in all records of a
 workload, in what came in as in its correction, and a model is trained and judged on what looks like what it is served.
-Texts that `PREFILTER` does not match need no redaction; a database can sort them out.
+Texts that `PREFILTER` does not match, as they stand or as strings in JSON, need no redaction of numbers and addresses;
+a database can sort them out.
+
+Found are e-mail addresses, telephone numbers, cards, IBANs, IP addresses, keys, tokens and passwords. Not found are
+telephone numbers of fewer than six digits and those in one piece without a word before them that says what they are;
+cards and IBANs with a typing error, whose sums are wrong; passwords of letters alone; and names, unless:
 
 Names are found by a recogniser of yours, a function from a text to the (start, end) of each person's name in it, which
 the config names as `redaction: {names: "yourmodule:find_names"}`. With Presidio it is
@@ -14,9 +19,9 @@ the config names as `redaction: {names: "yourmodule:find_names"}`. With Presidio
         found = engine.analyze(text, language="en", entities=["PERSON"])
         return [(each.start, each.end) for each in found]
 
-and, without a language model, with rules of your own: `PatternRecognizer("PERSON", deny_list=[...]).analyze(text,
-["PERSON"])`. Presidio's recognisers of e-mail addresses and URLs use tldextract, which asks the network for its list of
-domains; they are not needed here, so leave them out or construct `tldextract.TLDExtract(suffix_list_urls=())`.
+and, without a language model, with rules of your own: `PatternRecognizer("PERSON", deny_list=[...])` or `patterns=`,
+asked by `.analyze(text, ["PERSON"])`. Presidio's recognisers of e-mail addresses and URLs use tldextract, which asks
+the network for its list of domains; they are not needed here, so leave them out.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,12 +37,14 @@ __all__ = ["PREFILTER", "FindNames", "Redactor"]
 FindNames = Callable[[str], Sequence[tuple[int, int]]]
 Style = Literal["surrogate", "placeholder", "off"]
 
+Replaced = tuple[int, int, str, str]  # from, to, kind, what takes its place
+
 _PLACEHOLDERS = {"ipv4": "IP", "ipv6": "IP"}
 _IN_SHAPE = frozenset({"phone", "card", "iban", "secret"})  # written sign by sign where the original has its signs
 
 
 class Redactor:
-    """Replaces personal data in texts, in one style and under one key (bytes, 16 or more).
+    """Replaces personal data in texts, in one style and under one key (16 bytes or more where there are surrogates).
 
     Raises:
         ConfigError: the style is unknown or the key too short; from `redact`, the recogniser of names names a place
@@ -47,7 +54,7 @@ class Redactor:
     def __init__(self, style: str, key: bytes, names: FindNames | None = None) -> None:
         if style not in get_args(Style):
             raise ConfigError(f"redaction.style is {style!r}; it must be surrogate, placeholder or off")
-        if len(key) < 16:
+        if style == "surrogate" and len(key) < 16:
             raise ConfigError(
                 f"the redaction key has {len(key)} bytes, but whoever guesses it undoes redaction; use 32"
             )
@@ -84,7 +91,7 @@ class Redactor:
         pieces.append(text[done:])
         return "".join(pieces), counts
 
-    def _replaced(self, text: str, folded: Folded, found: Found) -> tuple[int, int, str, str]:
+    def _replaced(self, text: str, folded: Folded, found: Found) -> Replaced:
         """Where in the original something was found (start, end), its kind, and what takes its place."""
         start, end = folded.place(found.start), folded.place(found.end)
         if self.style == "placeholder":
@@ -95,19 +102,28 @@ class Redactor:
             made = _laid_out(made, text, folded, found)
         return start, end, found.kind, made
 
-    def _with_names(self, text: str, replaced: list[tuple[int, int, str, str]]) -> list[tuple[int, int, str, str]]:
+    def _with_names(self, text: str, replaced: list[Replaced]) -> list[Replaced]:
+        """With the names that are not within something else; of two that overlap, the first."""
         assert self._names is not None
-        for start, end in self._names(text):
-            if not 0 <= start < end <= len(text):
-                raise ConfigError(
-                    f"the recogniser in redaction.names found a name at {start} to {end} of a text of {len(text)} "
-                    "characters; it must give (start, end) within the text"
-                )
-            if all(end <= other[0] or other[1] <= start for other in replaced):
-                found = Found(start, end, "name")
-                stand_in = "[NAME]" if self.style == "placeholder" else self._surrogates.of(found, text[start:end])
-                replaced.append((start, end, "name", stand_in))
-        return sorted(replaced)
+        spans = sorted({(start, end) for start, end in self._names(text)})
+        if spans and not all(0 <= start < end <= len(text) for start, end in spans):
+            raise ConfigError(
+                f"the recogniser in redaction.names found names at {spans} of a text of {len(text)} characters; "
+                "it must give (start, end) within the text"
+            )
+        named = [(start, end, "name", "") for start, end in spans]
+        kept: list[Replaced] = []
+        for each in sorted(replaced + named, key=lambda item: (item[0], item[2] == "name")):
+            while kept and kept[-1][1] > each[0] and kept[-1][2] == "name" and each[2] != "name":
+                kept.pop()
+            if not kept or kept[-1][1] <= each[0]:
+                kept.append(each)
+        return [each if each[3] else (*each[:3], self._name(text, each[0], each[1])) for each in kept]
+
+    def _name(self, text: str, start: int, end: int) -> str:
+        if self.style == "placeholder":
+            return "[NAME]"
+        return self._surrogates.of(Found(start, end, "name"), text[start:end])
 
 
 def _laid_out(made: str, text: str, folded: Folded, found: Found) -> str:

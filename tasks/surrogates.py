@@ -41,7 +41,7 @@ _SORTS = {
     char: sort for sort in ("0123456789", "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ") for char in sort
 }
 _IS_HEX = re.compile(r"(?=.*[a-f])[0-9a-f]+|(?=.*[A-F])[0-9A-F]+")
-_SEPARATORS = str.maketrans("", "", " ().-/+")
+_SEPARATORS = str.maketrans("", "", " ().-/+,")
 _EXTENSION = re.compile(r"[A-Za-zа-я#;]")
 
 

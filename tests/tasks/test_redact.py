@@ -22,7 +22,7 @@ PERSONAL = {
     "iban": ["DE89 3704 0044 0532 0130 00", "GB82WEST12345698765432"],
     "ipv4": ["it came from 84.17.46.22"],
     "ipv6": ["2001:db8:85a3::8a2e:370:7334"],
-    "secret": ["password: hunter2-Xk29", "ghp_16C7e42F292c6912E7710c838347Ae178B4a", "sk-proj-abcDEF123456789abcDEF123456789"],
+    "secret": ["password: hunter2-Xk29", "ghp_16C7e42F292c6912E7710c838347Ae178B4a", "sk-proj-ab3DEF6789abcDEF6789"],
 }
 CLEAN = [
     "My order 48213 (PB-20931) of 12.03.2026 cost 1.299,00 EUR, that is 20 % too much.",
