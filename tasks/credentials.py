@@ -160,7 +160,8 @@ _PLACEHOLDER = re.compile(
 )
 _TRAILING = ".,;:!?)]}*|"
 _OWNER = re.compile(
-    r"\b(?:my|our|his|her|mein|unser|mon|notre|mi|mio|(?:login|user|username) \S{1,40})(?: (?:old|new|neues|altes))? ?\Z",
+    r"\b(?:my|our|his|her|mein|unser|mon|notre|mi|mio|(?:login|user|username) \S{1,40})"
+    r"(?: (?:old|new|neues|altes))? ?\Z",
     re.IGNORECASE,
 )
 _SIGN = re.compile(r"[!#$%&+?@^*=~]")
