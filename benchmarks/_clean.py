@@ -269,6 +269,8 @@ _PLAIN = (
     "The key does not fit the lock.",
 )  # fmt: skip
 
+PLAIN = tuple(sentence for sentence in _PLAIN if "{@" not in sentence)
+
 _SORTS: dict[str, tuple[str, ...]] = {
     "orders": (
         "Where is order {@order}?", "Order number: {@order}", "Bestellnummer {@order} vom {@date}",

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tasks.folding import BEYOND, LETTER_BEYOND, NOTHING
+from tasks.folding import BEYOND, NOTHING
 
 
 class Secret(NamedTuple):
@@ -132,21 +132,24 @@ _SEPARATOR = rf"""{_MORE}(?:
     | ["'`]?[ ](?:{_IS}){_NOW}:?[ ]{{1,2}}(?P<quoted>["'`]?)
     | ["'`]?[ \n]{{1,3}}(?P<bare>["'`(]?)(?=[^\s0-9]*[0-9]))"""
 _CUES = tuple(
-    (stem, is_password, re.compile(word + _SEPARATOR, re.VERBOSE))
+    (stem.encode(), is_password, re.compile(word + _SEPARATOR, re.VERBOSE))
     for is_password, words in ((True, _PASSWORDS), (False, _KEYS))
     for stem, word in words.items()
 )
-_ENGLISH = frozenset({"pass", "pw", "key", "token", "secret", "credential", "sess", "csrf", "authorization"})
+_ENGLISH = frozenset(b"pass pw key token secret credential sess csrf authorization".split())
 _CUES_IN_ENGLISH = tuple(cue for cue in _CUES if cue[0] in _ENGLISH)
-_NOT_ENGLISH = (
-    ":",
-    "=",
-    ">",
-    "|",
-    "st ",
-    " es ",
-    " è ",
-    "это",
+_NOT_ENGLISH = tuple(
+    sign.encode()
+    for sign in (
+        ":",
+        "=",
+        ">",
+        "|",
+        "st ",
+        " es ",
+        " è ",
+        "это",
+    )
 )  # one of which comes between a word of _CUES and its value
 _VALUE = re.compile(rf"[^\s\"'<>`{NOTHING}]{{4,400}}")
 _IN_QUERY = re.compile(rf"[^\s\"'<>`&;,{NOTHING}]{{4,400}}")
@@ -168,24 +171,27 @@ _SIGN = re.compile(r"[!#$%&+?@^*=~]")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-def secrets(text: str, lower: str) -> list[Secret]:
-    """The secrets in a folded text, in order, none overlapping another; `lower` is the text in small letters."""
+def secrets(text: str, lower: str, signs: bytes) -> list[Secret]:
+    """The secrets in a folded text, in order, none overlapping another.
+
+    `lower` is the text in small letters, equally long, and `signs` that in UTF-8.
+    """
     found: list[Secret] = []
     if _LONG_WORD.search(text):
         found.extend(secret for joint, tokens in _TOKENS.items() if joint in text for secret in _tokens(text, tokens))
-    if "PRIVATE KEY" in text:
+    if b"private key" in signs:
         found.extend(Secret(*match.span(match.lastindex or 0)) for match in _BLOCK.finditer(text))
-    if "://" in text and "@" in text:
+    if b"://" in signs and b"@" in signs:
         found.extend(Secret(*m.span(1)) for m in _IN_URL.finditer(text) if not _PLACEHOLDER.match(m[1]))
-    if "bearer" in lower:
+    if b"bearer" in signs:
         found.extend(Secret(*m.span(1)) for m in _BEARER.finditer(text) if is_random(m[1], 16))
-    if "basic" in lower:
+    if b"basic" in signs:
         found.extend(Secret(*m.span(1)) for m in _BASIC.finditer(text) if _is_login(m[1]))
-    if "/pass" in lower or "/pw" in lower:
+    if b"/pass" in signs or b"/pw" in signs:
         found.extend(Secret(*m.span(1)) for m in _PAIR.finditer(text) if _is_password(m[1], True))
-    for stem, is_password, cue in _CUES if any(sign in lower for sign in _NOT_ENGLISH) else _CUES_IN_ENGLISH:
-        if stem in lower:
-            found.extend(_announced(text, lower, cue, is_password, stem))
+    for stem, is_password, cue in _CUES if any(sign in signs for sign in _NOT_ENGLISH) else _CUES_IN_ENGLISH:
+        if stem in signs:
+            found.extend(_announced(text, lower, cue, is_password, stem == b"key"))
     return _apart(found) if len(found) > 1 else found
 
 
@@ -207,12 +213,12 @@ def _apart(found: list[Secret]) -> list[Secret]:
     return kept
 
 
-def _announced(text: str, lower: str, cue: re.Pattern[str], is_password: bool, stem: str) -> Iterator[Secret]:
+def _announced(text: str, lower: str, cue: re.Pattern[str], is_password: bool, is_any_key: bool) -> Iterator[Secret]:
     """What follows a word that announces a secret, where it looks like one."""
     for match in cue.finditer(lower):
         begin, end = _value(text, match)
         value, sure, bare = text[begin:end], match["sign"] is not None, match["bare"] is not None
-        if stem == "key" and not _SORTS_OF_KEYS.search(lower, max(0, match.start() - 20), match.start()):
+        if is_any_key and not _SORTS_OF_KEYS.search(lower, max(0, match.start() - 20), match.start()):
             is_secret = sure and is_random(value, 20, strict=True) and not _UUID.fullmatch(value)
         elif not is_password:
             is_secret = is_random(value, 16 if bare or not sure else 10, strict=bare)
@@ -295,9 +301,9 @@ _BEGINNINGS = (
     r"|glsa_|sk-[A-Za-z0-9_]|xox[a-z]-|xapp-|glpat-|GOCSPX-|pypi-|key-[0-9a-f]{4}|[0-9a-f]{4}-us[0-9]|A[KS]IA[A-Z0-9]|AIza"
     r"|ya29\.|SG\.|hvs\.|dapi[0-9a-f]{4}|(?:AC|SK)[0-9a-f]{4}|[0-9]:AA|eyJ|hooks\.slack|api\\*/webhooks|PRIVATE KEY"
 )
-_L = LETTER_BEYOND
+_L = f"[{BEYOND}]"
 _STEMS = (
-    rf"pass|pw|psw|kennwort|mdp|contrase|clave|senha|wachtwoord|has(?:l|{_L})o|parola|senord|adgangskode|salasana|ifre"
+    rf"pass|pw|psw|kennwort|mdp|contrase|clave|senha|wachtwoord|has[l{BEYOND}]o|parola|senord|adgangskode|salasana|ifre"
     rf"|token|secret|key|credential|sess(?:ion)?.?id|authorization|csrf|xsrf|cl{_L} |jeton|schl{_L}ssel"
 )
 _SCRIPTS = "\u0400-\u04ff\u3040-\ud7ff"  # of the words that are all beyond ASCII

@@ -9,7 +9,6 @@ import re
 from typing import NamedTuple
 
 BEYOND = "\u0080-\U0010ffff"  # the inside of a class: all that is not ASCII
-LETTER_BEYOND = r"(?:[^\x00-\x7f]|\\u[0-9a-fA-F]{4})"  # one such character, as it is or written as JSON
 
 _SPACES = "\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
 _HYPHENS = "\u2010-\u2015\u2212\ufe58\ufe63\uff0d"
@@ -26,16 +25,8 @@ _JOINERS = "\u200c\u200d"
 
 NOTHING = "\x1a"  # stands for what is no part of anything
 
-# Every text that a fold would change in a way that matters has one of these signs, itself or written as JSON.
-# RE2, the Rust crate and Python read it alike.
-FOLDED_SIGNS = "|".join(
-    (
-        f"[{_OTHER_DIGIT}]{{3}}",
-        f"[{_INVISIBLE}]|[{_JOINERS}][!-~]",
-        r"\\u(?i:00(?:2[0-9a-f]|3[a-f]|40|5[b-f]|60|7[b-e]|a0|ad)|1680|20(?:0[0-9a-f]|1[0-5]|24|2[a-f]|44|5f|6[0-9])"
-        r"|22(?:12|15)|30(?:00|02)|f[ef]|06[6f]|09[6e])",
-    )
-)
+# A text that a fold changes has one of these signs, or characters beyond ASCII in place of some of ASCII.
+FOLDED_SIGNS = rf"[{_OTHER_DIGIT}]{{3}}|[{_INVISIBLE}]|[{_JOINERS}][!-~]|\\u[0-9a-fA-F]{{4}}"
 
 
 def _members(inside: str) -> str:
@@ -52,6 +43,7 @@ _PLAIN |= {"+": _PLUS, "@": _AT, ":": _COLON, "=": _EQUALS}
 _SIGNS = {ord(char): plain for plain, inside in _PLAIN.items() for char in _members(inside)}
 _DIGITS = {zero + value: str(value) for zero in _DIGIT_ZEROS for value in range(10)}
 
+_HAS_ANY = re.compile(rf"[\\{''.join(_PLAIN.values())}{_OTHER_DIGIT}{_INVISIBLE}{_JOINERS}]")
 _HAS_SIGN = re.compile("[" + "".join(_PLAIN.values()) + "]")
 _HAS_DIGITS = re.compile(f"[{_OTHER_DIGIT}]{{3}}")
 _LONG = re.compile(
@@ -73,10 +65,9 @@ class Folded(NamedTuple):
 
 def fold(text: str) -> Folded:
     """The text with unusual digits, spaces, hyphens and JSON escapes in their plain form, invisible signs left out."""
-    if text.isascii():
-        if "\\" not in text:
-            return Folded(text)
-    else:
+    if ("\\" not in text) if text.isascii() else not _HAS_ANY.search(text):
+        return Folded(text)
+    if not text.isascii():
         if _HAS_SIGN.search(text):
             text = text.translate(_SIGNS)
         if _HAS_DIGITS.search(text):

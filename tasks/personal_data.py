@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 
 from tasks import credentials, folding, phones
 from tasks.cards import cards
-from tasks.folding import BEYOND, LETTER_BEYOND, NOTHING
+from tasks.folding import BEYOND, NOTHING
 
 Kind = Literal["email", "phone", "card", "iban", "ipv4", "ipv6", "secret", "name"]
 
@@ -36,10 +36,12 @@ def find(text: str) -> list[Found]:
     lower = text.lower()
     if len(lower) != len(text):  # a few capitals have small letters of two characters
         lower = "".join(char.lower()[:1] for char in text)
-    found: list[Found] = [Found(each.start, each.end, "secret", each.keep) for each in credentials.secrets(text, lower)]
+    signs = lower.encode("utf-8", "surrogatepass")  # in which words are found more quickly
+    secrets = credentials.secrets(text, lower, signs)
+    found: list[Found] = [Found(each.start, each.end, "secret", each.keep) for each in secrets]
     if found:
         text = _without(text, found)
-    for new in (emails(text, lower), ibans(text), addresses(text)):
+    for new in (emails(text, signs), ibans(text), addresses(text)):
         if new:
             found += new
             text = _without(text, new)
@@ -59,7 +61,7 @@ def _without(text: str, found: list[Found]) -> str:
 
 
 # E-mail addresses: from each @ to both sides. The mailbox is sought in the 64 characters that RFC 5321 allows it.
-_SIGN = re.compile(r" ?@+ ?|%40")
+_SIGN = re.compile(r"[@%](?:(?<=@)@*|(?<=%)40)")
 _MAILBOX = re.compile(r"[\w.+%&'#!~$-]+\Z|\"[\w .+'-]*\w[\w .+'-]*\"\Z")
 _DOMAIN = re.compile(r"(?:[\w-]{1,63}\.){1,8}(?:xn--[\w-]{2,59}|[^\W\d_]{2,24})|\[(?:IPv6:)?[0-9A-Fa-f.:]{7,45}\]")
 _MAILBOX_STARTS = "!#$%&'+.-~"
@@ -78,33 +80,31 @@ _SPOKEN = re.compile(
     rf"[\w-]{{1,63}}(?:{SPOKEN_DOT}[\w-]{{2,63}}){{0,3}}{SPOKEN_DOT}{_SPOKEN_TOP}(?!\w)",
     re.IGNORECASE,
 )
-_has_bracketed_at = re.compile(r"[\[({<] ?(?:at|ät|arroba) ?[\])}>]").search
+_has_bracketed_at = re.compile(r"[\[({<] ?(?:at|ät|arroba) ?[\])}>]".encode()).search
 
 
-def emails(text: str, lower: str) -> list[Found]:
+def emails(text: str, signs: bytes) -> list[Found]:
     """E-mail addresses, those too that are disguised as name (at) domain (dot) com."""
-    found = []
-    if "@" in text or "%40" in text:
-        found = [each for sign in _SIGN.finditer(text) if (each := _email(text, sign))]
-    for pattern, is_there in (
-        (_DISGUISED, _has_bracketed_at(lower)),
-        (_SPOKEN, " dot " in lower or " punkt " in lower),
-    ):
-        if is_there:
-            text = _without(text, found)
-            found += [Found(*match.span(), "email") for match in pattern.finditer(text)]
+    found = [each for sign in _SIGN.finditer(text) if (each := _email(text, sign))]
+    if _has_bracketed_at(signs):
+        found += [Found(*match.span(), "email") for match in _DISGUISED.finditer(_without(text, found))]
+    if b" dot " in signs or b" punkt " in signs:
+        found += [Found(*match.span(), "email") for match in _SPOKEN.finditer(_without(text, found))]
     return found
 
 
 def _email(text: str, sign: re.Match[str]) -> Found | None:
-    mailbox = _MAILBOX.search(text, max(0, sign.start() - 66), sign.start())
-    domain = _DOMAIN.match(text, sign.end())
-    if mailbox is None or domain is None:
+    """The address around an @, which may have a space on either side."""
+    start, end = sign.span()
+    domain = _DOMAIN.match(text, end + (text[end : end + 1] == " "))
+    if domain is None:
         return None
-    name = mailbox[0].lstrip(_MAILBOX_STARTS)
-    if not name or (name == "git" and text[domain.end() : domain.end() + 1] in (":", "/")):
+    apart = text[max(0, start - 1) : start] == " "
+    mailbox = _MAILBOX.search(text, max(0, start - apart - 66), start - apart)
+    name = mailbox[0].lstrip(_MAILBOX_STARTS) if mailbox else ""
+    if mailbox is None or not name or (name == "git" and text[domain.end() : domain.end() + 1] in (":", "/")):
         return None
-    if sign[0][0] == " " and not _is_mailbox(name, text[max(0, sign.start() - 90) : sign.start()]):
+    if apart and not _is_mailbox(name, text[max(0, start - 90) : start]):
         return None  # rather "meet us @ name.tld", or "thanks @name.tld"
     return Found(mailbox.end() - len(name), domain.end(), "email")
 
@@ -254,10 +254,10 @@ _DATE = (
     rf"|{_DAY}(?:-{_DAY}-|/{_DAY}/|\. ?{_DAY}\. ?){_YEAR}|20[0-9]{{2}}(?:0[1-9]|1[0-2])(?:[0-2][0-9]|3[01]))"
 )
 _SHORT_DATE = "(?:[0-2][0-9]|3[01])[./](?:0[1-9]|1[0-2])[./][0-9]{2}"
-_HOUR = "(?:[01][0-9]|2[0-4])[.]?[0-5][0-9]"
-_BREAK = re.compile(  # wide gaps, dates, and spans of years or hours end a number
+_HOUR = "(?:[01][0-9]|2[0-3])[.]?[0-5][0-9]"
+_BREAK = re.compile(  # wide gaps, dates, spans of years or hours, and the end of a sentence end a number
     rf" {{3,}}|(?<![0-9])(?<![0-9][./-]){_DATE}(?: ?- ?{_DATE})?(?![0-9])"
-    rf"|{_ALONE}(?:{_YEAR}(?: ?- ?|/){_YEAR}|{_HOUR} ?- ?{_HOUR}|{_SHORT_DATE}){_NO_MORE}"
+    rf"|{_ALONE}(?:{_YEAR}(?: ?- ?|/){_YEAR}|{_HOUR} ?- ?{_HOUR}|{_SHORT_DATE}){_NO_MORE}|\. "
 )
 _HOURS = re.compile(r"[ -][0-9]{1,2}\Z")  # before :30
 _ORDINAL = re.compile(r"[ (][0-9]{1,3}\Z")  # before rd, or h
@@ -309,7 +309,7 @@ def _trimmed(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-_AT_WORDS = f"at|{LETTER_BEYOND}t|arroba"
+_AT_WORDS = f"at|[{BEYOND}]t|arroba"
 _IPV4_SIGN = rf"[0-9]+(?:[\[(\\]*[.{BEYOND}][\])\\]*[0-9]+){{3}}"
 _IPV6_SIGN = "[0-9A-Fa-f][:：][:：]|[:：][:：][0-9A-Fa-f]|(?:[:：][0-9A-Fa-f]+){4}[:：]"
 PREFILTER = "|".join(

@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from tasks.folding import BEYOND, LETTER_BEYOND
+from tasks.folding import BEYOND
 
 About = Literal["phone", "perhaps", "other", ""]
 
@@ -238,7 +238,7 @@ def phones(text: str, start: int, end: int, after: int = -1) -> list[Phone]:
 
 def _international(text: str, start: int, end: int) -> Phone | None:
     """The number that starts with + (or %2B), 00 or 011 and a country code, if its length fits the country."""
-    if text.startswith("(00", start):
+    if text.startswith(("(00", "(011"), start):
         start += 1
     if text[start] not in "+0" and text[max(0, start - 3) : start] not in ("%2B", "%2b"):
         return None
@@ -432,14 +432,14 @@ def _reaches(gap: str, is_short: bool) -> bool:
 _S = rf"[ .()/\\{BEYOND}-]"
 _SCRIPTS = "\u0370-\u1fff\u2600-\u27bf\u3040-\ud7ff\U0001f4de-\U0001f4f2"  # of the words that are all beyond ASCII
 _STEMS = (
-    rf"phon|fon|tel|t{LETTER_BEYOND}l|mob|m(?:o|{LETTER_BEYOND})vil|cel|handy|ruf|hats|wa\.me|gsm|sms|fax|call|ring|dial"
+    rf"phon|fon|tel|t[{BEYOND}]l|mob|m[o{BEYOND}]vil|cel|handy|ruf|hats|wa\.me|gsm|sms|fax|call|ring|dial"
     r"|text |reach|bel|portable|hotl|onta[ck]t|contatt|erreich|appel|llam|chiam"
 )
 SIGNS = "|".join(
     (
         rf"(?:[+＋]|%2[bB]){_S}*[0-9](?:{_S}*[0-9]){{6}}",
         rf"(?:(?i:{_STEMS})|[{_SCRIPTS}]|(?:^|[^a-zA-Z]|\\[bfnrt])(?i:[tmpfchwo])[:：])"
-        rf"(?:[^0-9]|\\u[0-9a-fA-F]{{4}})*[0-9](?:{_S}*[0-9]){{5}}",
+        rf"[^0-9]*[0-9](?:{_S}*[0-9]){{5}}",
         rf"(?i:{_LABEL})[0-9]{{6}}",
         SHAPES.replace("_S_", _S).replace("_W_", rf"[ )\\{BEYOND}]"),
     )
