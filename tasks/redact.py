@@ -24,6 +24,7 @@ asked by `.analyze(text, ["PERSON"])`. Presidio's recognisers of e-mail addresse
 the network for its list of domains; they are not needed here, so leave them out.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Literal, cast, get_args
 
@@ -41,6 +42,8 @@ Replaced = tuple[int, int, str, str]  # from, to, kind, what takes its place
 
 _PLACEHOLDERS = {"ipv4": "IP", "ipv6": "IP"}
 _IN_SHAPE = frozenset({"phone", "card", "iban", "secret"})  # written sign by sign where the original has its signs
+
+_QUOTE = re.compile(r'(?<!\\)(?:\\\\)*"')  # one that begins or ends a string in JSON
 
 
 class Redactor:
@@ -138,5 +141,6 @@ def _placeholder(kind: str, text: str, start: int, end: int) -> str:
     """[KIND]; as a string where it takes the place of a number in JSON."""
     name = f"[{_PLACEHOLDERS.get(kind, kind.upper())}]"
     before, behind = text[:start].rstrip()[-1:], text[end:].lstrip()[:1]
-    is_number = before in (":", "[", ",") and behind in (",", "}", "]") and text.lstrip()[:1] in ("{", "[")
+    stands_alone = before in (":", "[", ",") and behind in (",", "}", "]") and text.lstrip()[:1] in ("{", "[")
+    is_number = stands_alone and len(_QUOTE.findall(text, 0, start)) % 2 == 0
     return f'"{name}"' if is_number and text[start:end].isdigit() else name

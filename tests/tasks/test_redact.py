@@ -380,6 +380,13 @@ def test_whatever_is_in_it_json_stays_json(value: object, ascii_only: bool, inde
     assert json.loads(redactor(style).redact(text)).keys() == {"answer"}
 
 
+def test_a_number_that_stands_in_a_string_gets_no_quotes_of_its_own() -> None:
+    """It looked like a bare number: a colon before it and a bracket behind it."""
+    text = json.dumps({"answer": ["Telefon: 0309018203 }", 'say "x": 0309018203 ]']})
+    assert "[PHONE]" in redactor("placeholder").redact(text)
+    assert json.loads(redactor("placeholder").redact(text)).keys() == {"answer"}
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.text(st.characters(codec=None), max_size=200))
 def test_any_text_at_all_can_be_redacted(text: str) -> None:
