@@ -11,6 +11,7 @@ of `--development`, the figures are of others. With --data (or $FLYWHEEL_DATA), 
 import argparse
 import csv
 import itertools
+import json
 import os
 import re
 import statistics
@@ -81,6 +82,14 @@ def speed(texts: Sequence[str], redactor: Redactor, repeats: int = 3) -> Speed:
     """The best of some passes over the texts, in processor time, so that other work on the machine counts little."""
     best = min(_seconds(texts, redactor) for _ in range(repeats))
     return Speed(1e6 * best / len(texts), sum(map(len, texts)) / len(texts))
+
+
+def round_trip(texts: list[str]) -> float:
+    """Microseconds that writing a text as JSON and reading it again takes: a yardstick for the machine as it is now."""
+    begun = time.process_time()
+    for text in texts * 20:
+        json.loads(json.dumps(text))
+    return 1e6 * (time.process_time() - begun) / len(texts) / 20
 
 
 def _seconds(texts: Sequence[str], redactor: Redactor) -> float:
@@ -186,6 +195,7 @@ def _context(
         else None,
         "prefilter_ns_per_byte": nanoseconds,
         "us_per_ticket_with_one_hit": {kind: round(each.microseconds, 1) for kind, each in plain.items()},
+        "us_per_ticket_as_json_and_back": round(round_trip(in_tickets(items["email"][:1000], PLAIN)), 1),
         "characters_per_ticket": round(statistics.mean(each.characters for each in plain.values())),
         "us_per_ticket_full_of_numbers_with_one_hit": round(statistics.mean(dense), 1),
         "us_per_clean_text_that_the_prefilter_matches": round(speed(suspicious, redactor).microseconds, 1),

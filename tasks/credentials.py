@@ -132,25 +132,14 @@ _SEPARATOR = rf"""{_MORE}(?:
     | ["'`]?[ ](?:{_IS}){_NOW}:?[ ]{{1,2}}(?P<quoted>["'`]?)
     | ["'`]?[ \n]{{1,3}}(?P<bare>["'`(]?)(?=[^\s0-9]*[0-9]))"""
 _CUES = tuple(
-    (stem.encode(), is_password, re.compile(word + _SEPARATOR, re.VERBOSE))
+    (stem, is_password, re.compile(word + _SEPARATOR, re.VERBOSE))
     for is_password, words in ((True, _PASSWORDS), (False, _KEYS))
     for stem, word in words.items()
 )
-_ENGLISH = frozenset(b"pass pw key token secret credential sess csrf authorization".split())
+_ENGLISH = ("pass", "pw", "key", "token", "secret", "credential", "sess", "csrf", "authorization")
 _CUES_IN_ENGLISH = tuple(cue for cue in _CUES if cue[0] in _ENGLISH)
-_NOT_ENGLISH = tuple(
-    sign.encode()
-    for sign in (
-        ":",
-        "=",
-        ">",
-        "|",
-        "st ",
-        " es ",
-        " è ",
-        "это",
-    )
-)  # one of which comes between a word of _CUES and its value
+# One of these comes between a word of _CUES that is not English and its value.
+_NOT_ENGLISH = (":", "=", ">", "|", "st ", " es ", " è ", "это")
 _VALUE = re.compile(rf"[^\s\"'<>`{NOTHING}]{{4,400}}")
 _IN_QUERY = re.compile(rf"[^\s\"'<>`&;,{NOTHING}]{{4,400}}")
 _PLACEHOLDER = re.compile(
@@ -162,6 +151,8 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 _TRAILING = ".,;:!?)]}*|"
+_AFTER_STRING = ("", ",", ":", "}", "]", ")", " ", "\t", "\r", "\n")
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _OWNER = re.compile(
     r"\b(?:my|our|his|her|mein|unser|mon|notre|mi|mio|(?:login|user|username) \S{1,40})"
     r"(?: (?:old|new|neues|altes))? ?\Z",
@@ -171,27 +162,24 @@ _SIGN = re.compile(r"[!#$%&+?@^*=~]")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-def secrets(text: str, lower: str, signs: bytes) -> list[Secret]:
-    """The secrets in a folded text, in order, none overlapping another.
-
-    `lower` is the text in small letters, equally long, and `signs` that in UTF-8.
-    """
+def secrets(text: str, lower: str) -> list[Secret]:
+    """The secrets in a folded text, in order, none overlapping; `lower` is the text in small letters, equally long."""
     found: list[Secret] = []
     if _LONG_WORD.search(text):
         found.extend(secret for joint, tokens in _TOKENS.items() if joint in text for secret in _tokens(text, tokens))
-    if b"private key" in signs:
+    if "PRIVATE KEY" in text:
         found.extend(Secret(*match.span(match.lastindex or 0)) for match in _BLOCK.finditer(text))
-    if b"://" in signs and b"@" in signs:
+    if "://" in text and "@" in text:
         found.extend(Secret(*m.span(1)) for m in _IN_URL.finditer(text) if not _PLACEHOLDER.match(m[1]))
-    if b"bearer" in signs:
+    if "bearer" in lower:
         found.extend(Secret(*m.span(1)) for m in _BEARER.finditer(text) if is_random(m[1], 16))
-    if b"basic" in signs:
+    if "basic" in lower:
         found.extend(Secret(*m.span(1)) for m in _BASIC.finditer(text) if _is_login(m[1]))
-    if b"/pass" in signs or b"/pw" in signs:
+    if "/pass" in lower or "/pw" in lower:
         found.extend(Secret(*m.span(1)) for m in _PAIR.finditer(text) if _is_password(m[1], True))
-    for stem, is_password, cue in _CUES if any(sign in signs for sign in _NOT_ENGLISH) else _CUES_IN_ENGLISH:
-        if stem in signs:
-            found.extend(_announced(text, lower, cue, is_password, stem == b"key"))
+    for stem, is_password, cue in _CUES if any(sign in lower for sign in _NOT_ENGLISH) else _CUES_IN_ENGLISH:
+        if stem in lower:
+            found.extend(_announced(text, lower, cue, is_password, stem == "key"))
     return _apart(found) if len(found) > 1 else found
 
 
@@ -226,7 +214,7 @@ def _announced(text: str, lower: str, cue: re.Pattern[str], is_password: bool, i
             is_secret = _is_password(value, False) and _is_somebodys(text, match.start(), begin, end)
         else:
             is_secret = _is_password(value, sure) or (sure and _is_parameter(text, begin, end))
-        if is_secret and not _PLACEHOLDER.match(value):
+        if is_secret and not _PLACEHOLDER.match(value) and (value.isdigit() or not _NUMBER.fullmatch(value)):
             yield Secret(begin, end)
 
 
@@ -234,6 +222,8 @@ def _value(text: str, match: re.Match[str]) -> tuple[int, int]:
     """Where the value is: between quotation marks, in a query up to the next parameter, else up to a space."""
     begin = match.end()
     quote = match["quote"] or match["quoted"]
+    if quote and text[begin : begin + 1] in _AFTER_STRING:
+        return begin, begin  # the quotation mark ended something
     closing = text.find(quote, begin, begin + 400) if quote else -1
     if closing > begin and "\n" not in text[begin:closing]:
         return begin, closing

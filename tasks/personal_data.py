@@ -36,12 +36,10 @@ def find(text: str) -> list[Found]:
     lower = text.lower()
     if len(lower) != len(text):  # a few capitals have small letters of two characters
         lower = "".join(char.lower()[:1] for char in text)
-    signs = lower.encode("utf-8", "surrogatepass")  # in which words are found more quickly
-    secrets = credentials.secrets(text, lower, signs)
-    found: list[Found] = [Found(each.start, each.end, "secret", each.keep) for each in secrets]
+    found: list[Found] = [Found(each.start, each.end, "secret", each.keep) for each in credentials.secrets(text, lower)]
     if found:
         text = _without(text, found)
-    for new in (emails(text, signs), ibans(text), addresses(text)):
+    for new in (emails(text, lower), ibans(text), addresses(text)):
         if new:
             found += new
             text = _without(text, new)
@@ -80,15 +78,20 @@ _SPOKEN = re.compile(
     rf"[\w-]{{1,63}}(?:{SPOKEN_DOT}[\w-]{{2,63}}){{0,3}}{SPOKEN_DOT}{_SPOKEN_TOP}(?!\w)",
     re.IGNORECASE,
 )
-_has_bracketed_at = re.compile(r"[\[({<] ?(?:at|ät|arroba) ?[\])}>]".encode()).search
+_has_bracketed_at = re.compile(r"[\[({<] ?(?:at|ät|arroba) ?[\])}>]").search
 
 
-def emails(text: str, signs: bytes) -> list[Found]:
+def emails(text: str, lower: str) -> list[Found]:
     """E-mail addresses, those too that are disguised as name (at) domain (dot) com."""
-    found = [each for sign in _SIGN.finditer(text) if (each := _email(text, sign))]
-    if _has_bracketed_at(signs):
+    found: list[Found] = []
+    for sign in _SIGN.finditer(text):
+        if each := _email(text, sign):
+            if found and each.start < found[-1].end:  # a@b.dec@d.de
+                each = Found(found.pop().start, each.end, "email")
+            found.append(each)
+    if _has_bracketed_at(lower):
         found += [Found(*match.span(), "email") for match in _DISGUISED.finditer(_without(text, found))]
-    if b" dot " in signs or b" punkt " in signs:
+    if " dot " in lower or " punkt " in lower:
         found += [Found(*match.span(), "email") for match in _SPOKEN.finditer(_without(text, found))]
     return found
 
@@ -269,6 +272,8 @@ def numbers(text: str) -> list[Found]:
     found: list[Found] = []
     after = -1
     for start, end in _stretches(text):
+        if found and start < found[-1].end:
+            continue  # the digits of an extension
         pieces = [(start, end)]
         for card in cards(text, start, end) if end - start > 13 or text[start] not in "+0(" else ():
             found.append(Found(card.start, card.end, "card", card.keep))

@@ -44,6 +44,7 @@ _PLACEHOLDERS = {"ipv4": "IP", "ipv6": "IP"}
 _IN_SHAPE = frozenset({"phone", "card", "iban", "secret"})  # written sign by sign where the original has its signs
 
 _QUOTE = re.compile(r'(?<!\\)(?:\\\\)*"')  # one that begins or ends a string in JSON
+_JSON, _BEFORE_VALUE, _BEHIND_VALUE = re.compile(r"\s*[{\[]"), re.compile(r"[:\[,]\s*\Z"), re.compile(r"\s*[,}\]]")
 
 
 class Redactor:
@@ -140,7 +141,10 @@ def _laid_out(made: str, text: str, folded: Folded, found: Found) -> str:
 def _placeholder(kind: str, text: str, start: int, end: int) -> str:
     """[KIND]; as a string where it takes the place of a number in JSON."""
     name = f"[{_PLACEHOLDERS.get(kind, kind.upper())}]"
-    before, behind = text[:start].rstrip()[-1:], text[end:].lstrip()[:1]
-    stands_alone = before in (":", "[", ",") and behind in (",", "}", "]") and text.lstrip()[:1] in ("{", "[")
-    is_number = stands_alone and len(_QUOTE.findall(text, 0, start)) % 2 == 0
-    return f'"{name}"' if is_number and text[start:end].isdigit() else name
+    return f'"{name}"' if text[start:end].isdigit() and _is_json_number(text, start, end) else name
+
+
+def _is_json_number(text: str, start: int, end: int) -> bool:
+    """Whether digits are a value of JSON, and no part of a string in it."""
+    alone = _BEFORE_VALUE.search(text, max(0, start - 64), start) and _BEHIND_VALUE.match(text, end)
+    return bool(alone and _JSON.match(text)) and len(_QUOTE.findall(text, 0, start)) % 2 == 0
