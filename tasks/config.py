@@ -103,6 +103,9 @@ class EncoderConfig(Model):
 
     model: str = "all-MiniLM-L6-v2"
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    sample: int | None = Field(
+        None, ge=1_000, description="of more texts than this, only so many are encoded; the rest is estimated from them"
+    )
 
     @property
     def key(self) -> str:
@@ -110,12 +113,20 @@ class EncoderConfig(Model):
         return f"{self.model}/{self.dtype}"
 
 
+class Severity(Model):
+    """What a failure counts for when classes are ranked, if its call has this value in this slice."""
+
+    slice: str = Field(min_length=1)
+    value: str
+    weight: float = Field(ge=0.0, allow_inf_nan=False)
+
+
 class ClusterConfig(Model):
-    """How failures become classes. Similarities are cosines."""
+    """How failures become classes, and which of them matter more than their number says."""
 
     min_size: int = Field(8, ge=2)
-    join_similarity: float = Field(0.8, gt=0.0, le=1.0)
     error_weight: float = Field(1.0, ge=0.0, description="weight of how the output was wrong, beside the input")
+    severity: tuple[Severity, ...] = Field((), description="the greatest weight of a failure's slices counts, else 1")
 
 
 class SplitConfig(Model):

@@ -64,6 +64,11 @@ class Transaction:
         """All rows of a statement, as a frame."""
         return self._connection.execute(self._statement(query), parameters or None).pl()
 
+    def batches(self, query: str, **parameters: Any) -> Iterator[Any]:
+        """The rows of a statement as Arrow record batches, one after another: never all of them in memory at once."""
+        cursor = self._connection.execute(self._statement(query), parameters or None)
+        yield from cursor.to_arrow_reader(BATCH_ROWS)
+
     @contextmanager
     def incoming(self, rows: "pl.DataFrame | list[Path]") -> Iterator[None]:
         """The frame, or the Parquet files of one shape, as the table `incoming` for the statements within."""
@@ -155,7 +160,7 @@ def require_state(path: Path) -> State:
         StateError: nothing has been collected there yet.
     """
     if not path.is_file():
-        raise StateError(f"{path} does not exist yet; run `flywheel run run_round --config FILE` first")
+        raise StateError(f"{path} does not exist yet; run `flywheel run collect_failures --config FILE` first")
     return State(path)
 
 

@@ -1,2 +1,4 @@
--- Parameters: $encoder, $hashes (list). The vectors that are stored of these texts.
-select text_hash, vector from embeddings where encoder = $encoder and text_hash in (select unnest($hashes));
+-- Input: incoming(text_hash, place). Parameters: $encoder. The vectors that are stored of these texts, in any order.
+select incoming.place, embeddings.vector
+from incoming join embeddings using (text_hash)
+where embeddings.encoder = $encoder;
