@@ -1,7 +1,9 @@
 """The `flywheel` command. Heavy imports wait until a command needs them, so that `--help` is instant."""
 
 import json
+import logging
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from tasks.collect import Collected
     from tasks.config import Config, RoundRequest
 
 app = typer.Typer(
@@ -23,19 +26,24 @@ app = typer.Typer(
 FLOWS = ("run_round", "collect_failures")
 DEFAULT_CONFIG = "configs/tickets.yaml"
 
-ConfigOption = Annotated[str, typer.Option("--config", help="YAML file of the workload.")]
+ConfigOption = Annotated[str, typer.Option("--config", envvar="FLYWHEEL_CONFIG", help="YAML file of the workload.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 @contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Turn an error that the user can act on into one line on standard error and exit status 1."""
-    from tasks.errors import FlywheelError
+def _one_line_errors(config: str | None = None) -> Iterator[None]:
+    """Turn an error that the user can act on into one line on standard error and exit status 1.
+
+    Where the state of the default config is asked for and is not there, another workload is likely to be meant.
+    """
+    from tasks.errors import FlywheelError, StateError
 
     try:
         yield
     except FlywheelError as error:
-        typer.echo(f"error: {error}", err=True)
+        meant = isinstance(error, StateError) and config == DEFAULT_CONFIG
+        hint = f" ({config} was read: name yours with --config FILE, or in FLYWHEEL_CONFIG)" if meant else ""
+        typer.echo(f"error: {error}{hint}", err=True)
         raise typer.Exit(1) from None
 
 
@@ -58,7 +66,7 @@ def run(
         request = make_request(config=config, min_corrections=min_corrections, requested_by=requested_by)
         loaded = _prepare(config)
         result = _call_flow(flow, request)
-    _show_outcome(flow, result, loaded)
+    _show_outcome(flow, result, loaded, config)
 
 
 def _prepare(path: str) -> "Config":
@@ -71,6 +79,8 @@ def _prepare(path: str) -> "Config":
         prefect_home.mkdir(parents=True, exist_ok=True)
         os.environ["PREFECT_HOME"] = str(prefect_home)
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    # On a busy machine the temporary server takes longer to start than Prefect waits for it.
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     return config
 
@@ -81,18 +91,45 @@ def _call_flow(name: str, request: "RoundRequest") -> Any:
     from flows.logs import shorten_known_errors
 
     shorten_known_errors()
-    return getattr(importlib.import_module(f"flows.{name}"), name)(request)
+    flow = getattr(importlib.import_module(f"flows.{name}"), name)
+    _keep_terminal_short()
+    return flow(request)
 
 
-def _show_outcome(flow: str, result: Any, config: "Config") -> None:
+def _keep_terminal_short() -> None:
+    """Leave out, on the terminal only, what Prefect says of an error that the command ends with anyway."""
+    from prefect.logging.handlers import PrefectConsoleHandler
+
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, PrefectConsoleHandler):
+            handler.addFilter(_is_not_said_again)
+
+
+def _is_not_said_again(record: logging.LogRecord) -> bool:
+    """Whether a line is something else than the known error, or the failed state, of a flow or task run."""
+    is_run = record.name in ("prefect.flow_runs", "prefect.task_runs")
+    about_failure = record.levelno == logging.ERROR or "Finished in state Failed" in record.getMessage()
+    return not (is_run and about_failure) or record.exc_info is not None
+
+
+def _show_outcome(flow: str, result: Any, config: "Config", path: str) -> None:
     if flow == "collect_failures":
-        typer.echo(
-            f"read {result.read} = stored {result.stored} + known {result.known} + quarantined {result.quarantined}"
-        )
+        _show_collected(result, path)
     elif result is None:
         typer.echo("Nothing to do: no unfinished round, and too few new corrections for another.")
     else:
         _show_rounds(config, [result])
+
+
+def _show_collected(collected: "Collected", path: str) -> None:
+    """The counts of a pass over the sources, and what to look at next."""
+    counts = f"stored {collected.stored} + known {collected.known} + quarantined {collected.quarantined}"
+    kinds = ", ".join(f"{rows} {kind}" for kind, rows in collected.by_kind.items() if rows)
+    typer.echo(f"read {collected.read} = {counts}")
+    if kinds:
+        typer.echo(f"stored: {kinds}")
+    if collected.quarantined:
+        typer.echo(f"what was wrong: flywheel quarantine list --config {shlex.quote(path)}")
 
 
 def _show_rounds(config: "Config", shown: list[dict[str, Any]]) -> None:
@@ -123,7 +160,7 @@ def demo(
 @app.command()
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Where a workload stands: champion, rounds with their verdicts, counts."""
-    with _one_line_errors():
+    with _one_line_errors(config):
         from tasks.config import load_config
         from tasks.lineage import status as read_status
 
@@ -147,7 +184,7 @@ def lineage(
     as_json: JsonOption = False,
 ) -> None:
     """What a version was trained on: each row's source, producer and kind."""
-    with _one_line_errors():
+    with _one_line_errors(config):
         from tasks.config import load_config
         from tasks.lineage import lineage as read_lineage
         from tasks.lineage import versions_with_correction
@@ -173,7 +210,7 @@ def promote(
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Make a version the champion by hand: an override, or a roll-back."""
-    with _one_line_errors():
+    with _one_line_errors(config):
         from tasks.config import load_config
         from tasks.promote import BASE, move_champion
         from tasks.rounds import label
@@ -188,7 +225,7 @@ def promote(
 @app.command()
 def abandon(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Give up an unfinished round; its corrections stay in the state."""
-    with _one_line_errors():
+    with _one_line_errors(config):
         from tasks.config import load_config
         from tasks.rounds import abandon as abandon_round
 
@@ -203,7 +240,7 @@ def export(
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Write the usable signals to a file for other trainers."""
-    with _one_line_errors():
+    with _one_line_errors(config):
         from tasks.config import load_config
         from tasks.export import export as write_export
 
@@ -218,7 +255,7 @@ app.add_typer(quarantine, name="quarantine")
 @quarantine.command("list")
 def list_quarantine(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """What lies in quarantine: where each row came from and why it could not be taken."""
-    with _one_line_errors():
+    with _one_line_errors(config):
         from tasks.config import load_config
         from tasks.quarantine import quarantined
 
@@ -237,7 +274,7 @@ def show_quarantine(
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """One row in quarantine, with its text (redacted, and gone once it has expired)."""
-    with _one_line_errors():
+    with _one_line_errors(config):
         from tasks.config import load_config
         from tasks.quarantine import quarantined_row
 
@@ -247,7 +284,7 @@ def show_quarantine(
 @quarantine.command("retry")
 def retry_quarantine(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Read everything again that rows in quarantine came from; what has been mended is taken."""
-    with _one_line_errors():
+    with _one_line_errors(config):
         from tasks.config import make_request
         from tasks.quarantine import forget_cursors
 
@@ -258,7 +295,7 @@ def retry_quarantine(config: ConfigOption = DEFAULT_CONFIG) -> None:
             typer.echo("Nothing lies in quarantine.")
             return
         result = _call_flow("collect_failures", request)
-    _show_outcome("collect_failures", result, loaded)
+    _show_collected(result, config)
 
 
 def _print_json(value: Any) -> None:

@@ -49,7 +49,8 @@ class FilesSource:
         path = self._config.path
         found = self._list_remote() if "://" in path else _list_local(path)
         if not found:
-            raise SourceError(f"source {self.name}: no file matches {path}; correct its path in the config")
+            where = "" if "://" in path or os.path.isabs(path) else f" in {os.getcwd()}"
+            raise SourceError(f"source {self.name}: no file matches {path}{where}; correct its path in the config")
         if not any(size for size, _ in found.values()):
             raise SourceError(f"source {self.name}: every file that matches {path} is empty; nothing to collect")
         return found

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from tasks.sources.base import Source
 from tasks.sources.files import FilesSource
+from tasks.sources.first_look import FirstLook
 from tasks.sources.mapping import compile_mapping
 from tasks.sources.settings import FilesSourceConfig, MlflowSourceConfig, SourceConfig, SqlSourceConfig
 
@@ -13,7 +14,14 @@ if TYPE_CHECKING:
 
 
 def make_source(source: SourceConfig, config: "Config") -> Source:
-    """The source that the settings describe; heavy libraries are imported for the kind that needs them."""
+    """The source that the settings describe; heavy libraries are imported for the kind that needs them.
+
+    Its first pull raises SourceError where no row fits the settings, see `FirstLook`.
+    """
+    return FirstLook(_make_bare_source(source, config), make_mapping(source))
+
+
+def _make_bare_source(source: SourceConfig, config: "Config") -> Source:
     if isinstance(source, FilesSourceConfig):
         return FilesSource(source)
     if isinstance(source, SqlSourceConfig):

@@ -16,12 +16,14 @@ attributes (of the root span), root_span_id, and assessments. `compile_traces` t
 """
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import orjson
 
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
 PAGE = 500  # the most that a tracking server gives
 FETCH = 100
+ANSWER_SECONDS = 10.0
 BATCH = 5_000
 DAY_MS = 86_400_000
 # Expectations by MLflow's own names that are no whole answers.
@@ -133,6 +136,7 @@ class MlflowSource:
             yield from (_json(rows.get(trace_id, {"trace_id": trace_id})) for trace_id in some)
 
     def _open(self) -> "_Experiment":
+        self._find()
         import mlflow
 
         with self._reported():
@@ -144,6 +148,28 @@ class MlflowSource:
                 f"experiment or tracking_uri in the config"
             )
         return _Experiment(client, experiment.experiment_id)
+
+    def _find(self) -> None:
+        """See that there is something at the tracking address.
+
+        MLflow would make an empty store where a file is missing, and ask a server that does not answer for minutes.
+        """
+        address = urlsplit(self._tracking_uri)
+        if address.scheme.startswith("sqlite"):
+            path = unquote(address.path.removeprefix("/"))
+            if path and path != ":memory:" and not os.path.isfile(path):
+                raise SourceError(
+                    f"source {self.name}: there is no file {path}, which tracking_uri {self._where} names (seen from "
+                    f"{os.getcwd()}); correct tracking_uri in the config, or log traces first"
+                )
+        elif address.scheme in ("http", "https"):
+            import httpx
+
+            try:
+                # Whether anybody answers is all that is asked, and nothing secret is sent.
+                httpx.head(self._where, timeout=ANSWER_SECONDS, verify=False)
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                raise self._unreadable(str(error)) from error
 
     def _search(
         self, experiment: "_Experiment", where: str | None, limit: int, page: str | None, include_spans: bool = False
@@ -172,10 +198,13 @@ class MlflowSource:
             yield
         except (MlflowException, SQLAlchemyError, OSError) as error:
             line = str(error).strip().split("\n")[0].replace(self._tracking_uri, self._where)
-            raise SourceError(
-                f"source {self.name}: traces cannot be read from {self._where}: {printable(line)}; see that it runs, "
-                f"or correct tracking_uri in the config"
-            ) from error
+            raise self._unreadable(line) from error
+
+    def _unreadable(self, reason: str) -> SourceError:
+        return SourceError(
+            f"source {self.name}: traces cannot be read from {self._where}: {printable(reason)}; see that it runs, "
+            f"or correct tracking_uri in the config"
+        )
 
 
 @dataclass(frozen=True)
@@ -222,7 +251,7 @@ def _row(trace: Any) -> Row:
         "state": str(info.state),
         "created_at": info.request_time,
         "metadata": _without_copies(info.trace_metadata),
-        "tags": info.tags,
+        "tags": _without_copies(info.tags),
         "assessments": [_assessment(each) for each in info.assessments],
     }
     root = next((span for span in trace.data.spans if span.parent_id is None), None)
@@ -237,7 +266,8 @@ def _row(trace: Any) -> Row:
 
 
 def _without_copies(values: Mapping[str, Any]) -> Row:
-    return {key: value for key, value in values.items() if key not in COPIES}
+    """In one order: a server gives tags in another each time, and the same trace has to be the same row."""
+    return {key: values[key] for key in sorted(values) if key not in COPIES}
 
 
 def _assessment(assessment: Any) -> Row:
@@ -265,6 +295,13 @@ def compile_traces(config: MlflowSourceConfig) -> MapRow:
 
     def map_trace(raw: str) -> list[str]:
         row = parse_row(raw)
+        try:
+            return records(row)
+        except ValueError as error:
+            # Its place in a search does not lead anybody to a trace; its id does, in MLflow's UI.
+            raise ValueError(f"{error} (trace {_shown_id(row)})") from error
+
+    def records(row: Row) -> list[str]:
         if "request" not in row:
             raise ValueError("the trace has no root span that can be read")
         try:
@@ -277,6 +314,10 @@ def compile_traces(config: MlflowSourceConfig) -> MapRow:
             raise ValueError("the row is no trace, as this source gives them") from error
 
     return map_trace
+
+
+def _shown_id(row: Row) -> str:
+    return printable(str(row.get("trace_id"))[:80])
 
 
 def _inference(config: MlflowSourceConfig) -> RecordMapping:

@@ -194,7 +194,10 @@ class SqlSource:
         try:
             connection = engine.connect()
         except exc.SQLAlchemyError as error:
-            raise self._error(f"cannot connect to {_hidden(url)}: {_line(error, url)}; see that it runs") from None
+            raise self._error(
+                f"cannot connect to {_hidden(url)}: {_line(error, url)}; see that it runs, and that host, user and "
+                f"password are right"
+            ) from None
         try:
             with connection:
                 yield connection
@@ -210,12 +213,18 @@ class SqlSource:
         if text is None:
             text = os.environ.get(self._config.url_env or "")
             if not text:
-                raise self._error(f"the environment variable {self._config.url_env} is not set; put the URL into it")
+                raise self._error(
+                    f"the environment variable {self._config.url_env} is not set; put the URL into it: "
+                    f"export {self._config.url_env}=postgresql://USER:PASSWORD@HOST/DATABASE"
+                )
         try:
             url = make_url(text)
         except (exc.ArgumentError, ValueError):
             where = "url" if self._config.url else f"the environment variable {self._config.url_env}"
-            raise self._error(f"{where} holds no database URL; write DIALECT://USER@HOST/DATABASE") from None
+            raise self._error(
+                f"{where} holds no database URL; write DIALECT://USER@HOST/DATABASE, and in a "
+                f"user or password %40 for @, %3A for :, %2F for /"
+            ) from None
         return url.set(drivername=DRIVERS.get(url.drivername, url.drivername))
 
     def _error(self, problem: str) -> SourceError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -13,9 +14,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from flows.cli import app
+from flows.cli import _is_not_said_again, _show_collected, app
 from flows.tables import print_lineage, print_status
 from tasks.blend import blend
+from tasks.collect import Collected
 from tasks.lineage import lineage, status
 from tasks.rounds import writing
 from tests.conftest import ROOT, Saved, Workload, correction, inference, make_workload, traffic, write_config
@@ -259,3 +261,39 @@ def test_names_from_data_are_text_and_no_markup(
     stands["rounds"][0]["reasons"] = [text]
     print_status(stands)
     assert text in capsys.readouterr().out
+
+
+def test_a_pass_says_what_it_stored_and_where_the_bad_rows_are(capsys: pytest.CaptureFixture[str]) -> None:
+    _show_collected(Collected(6, 4, 1, 1, {"inferences": 3, "corrections": 0, "thumbs": 1}), "my support.yaml")
+    assert capsys.readouterr().out.splitlines() == [
+        "read 6 = stored 4 + known 1 + quarantined 1",
+        "stored: 3 inferences, 1 thumbs",
+        "what was wrong: flywheel quarantine list --config 'my support.yaml'",
+    ]
+    _show_collected(Collected(), "support.yaml")
+    assert capsys.readouterr().out == "read 0 = stored 0 + known 0 + quarantined 0\n"
+
+
+def test_the_config_can_be_named_in_the_environment(registered: Workload, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLYWHEEL_CONFIG", config_of(registered))
+    assert "the champion is base" in flywheel("status").stdout
+
+
+@pytest.mark.parametrize("command", [["status"], ["quarantine", "list"], ["export", "chat", "--out", "x"]])
+def test_a_forgotten_config_is_asked_for(command: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without --config the demo's workload is meant, which somebody with traffic of their own never ran."""
+    monkeypatch.chdir(tmp_path)
+    assert "name yours with --config FILE, or in FLYWHEEL_CONFIG" in refused(*command)
+
+
+def test_an_error_that_ends_the_command_is_not_said_before() -> None:
+    """A wrong password was reported five times over: by task, flow, both their states, and the command."""
+
+    def kept(level: int, text: str, trace: Any = None, name: str = "prefect.task_runs") -> bool:
+        return _is_not_said_again(logging.LogRecord(name, level, "f", 1, text, (), trace))
+
+    assert not kept(logging.ERROR, "source chats: cannot connect")
+    assert not kept(logging.INFO, "Finished in state Failed('source chats: cannot connect')", name="prefect.flow_runs")
+    assert kept(logging.ERROR, "Encountered an exception", (ValueError, ValueError("x"), None))
+    assert kept(logging.WARNING, "3 rows could not be taken")
+    assert kept(logging.ERROR, "source chats: cannot connect", name="mlflow")

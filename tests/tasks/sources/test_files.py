@@ -156,3 +156,9 @@ def test_a_row_that_is_no_text_does_not_take_its_neighbours_with_it(tmp_path: Pa
     found = workload.collect("a", lines([inference("i1")]).encode() + b"\xff\xfe\n" + lines([inference("i2")]).encode())
     assert (found.stored, found.quarantined) == (2, 1)
     assert workload.value("select row from quarantined_rows") == 2
+
+
+def test_where_a_relative_path_was_looked_for_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError, match=f"no file matches logs/.+ in {tmp_path}; correct its path in the config"):
+        list(source("logs/*.jsonl").pull({}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -392,6 +393,36 @@ def test_an_experiment_or_server_that_is_not_there_is_named(production: Producti
     ) as caught:
         list(closed.pull({}))
     assert "geheim" not in str(caught.value)
+
+
+def test_a_store_that_is_missing_is_named_and_not_made(production: Production, tmp_path: Path) -> None:
+    """MLflow would make an empty one, so that a misspelt path looks like an experiment that is missing."""
+    path = tmp_path / "absent" / "traces.db"
+    absent = MlflowSource(production.config(tracking_uri=f"sqlite:///{path}"), production.tracking)
+    with pytest.raises(SourceError, match=rf"^source assistant: there is no file {path}, [^\n]*; correct tracking_uri"):
+        list(absent.pull({}))
+    assert not path.parent.exists()
+
+
+def test_a_server_that_is_not_there_is_named_at_once(production: Production, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow asks again for minutes; somebody who connects a source waits before the terminal."""
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    closed = MlflowSource(production.config(tracking_uri="http://127.0.0.1:1"), production.tracking)
+    started = time.monotonic()
+    with pytest.raises(SourceError, match=r"traces cannot be read from http://127.0.0.1:1: .*; see that it runs"):
+        list(closed.pull({}))
+    assert time.monotonic() - started < 15.0
+
+
+def test_a_trace_is_the_same_row_in_whatever_order_its_labels_come() -> None:
+    """A server gives them in another order each time; a bad trace would lie in quarantine once for each."""
+    assert list(mlflow_traces._without_copies({"b": 1, "a": 2, "mlflow.spanInputs": 3})) == ["a", "b"]
+
+
+def test_a_trace_that_cannot_be_mapped_is_named_by_its_id() -> None:
+    map_row = compile_traces(MlflowSourceConfig(name="a", experiment="e", model_version="$.tags.version"))
+    with pytest.raises(ValueError, match=r"\(trace tr-1\)$"):
+        map_row('{"trace_id": "tr-1"}')
 
 
 @pytest.mark.parametrize(

@@ -367,37 +367,50 @@ def test_a_source_that_is_left_early_leaves_no_connection(server: Database) -> N
 
 def test_the_example_collects_calls_and_reviews(server: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """The example in configs/ does what its comments say, against tables such as it speaks of."""
-    example = yaml.safe_load((ROOT / "configs" / "sources" / "sql_postgres.yaml").read_text(encoding="utf-8"))[0]
-    monkeypatch.setenv(example["url_env"], server.url)
+    examples = yaml.safe_load((ROOT / "configs" / "sources" / "sql_postgres.yaml").read_text(encoding="utf-8"))
+    monkeypatch.setenv("CHAT_DATABASE_URL", server.url)
     server.run(
-        """create table chats (id int, question text, answer text, model text, created_at timestamptz,
-        updated_at timestamptz)""",
-        "create table reviews (chat_id int, answer text, reviewer text, created_at timestamptz)",
-        "insert into chats values (1, 'Where?', 'Here.', '7', '2026-03-01', '2026-03-01')",
-        "insert into chats values (2, 'Who?', 'Me.', '7', '2025-03-01', '2025-03-01')",
+        """create table calls (id int, question text, answer text, model text, language text,
+        created_at timestamptz)""",
+        "create table reviews (call_id int, reviewer text, helpful bool, better_answer text, updated_at timestamptz)",
+        "insert into calls values (1, 'Where?', 'Here.', '7', 'en', '2026-03-01')",
+        "insert into calls values (2, 'Who?', 'Me.', '7', 'en', '2025-03-01')",
     )
-    config = SqlSourceConfig.model_validate(example)
-    map_row = compile_mapping(config.records)
+    configs = [SqlSourceConfig.model_validate(example) for example in examples]
+    cursors: dict[str, dict[str, str]] = {config.name: {} for config in configs}
 
     def records() -> list[Any]:
         found = []
-        for part in SqlSource(config).pull(server.cursors):
-            found += [parse_record(line) for raw in pl.concat(part.batches)["raw"] for line in map_row(raw)]
-            server.cursors[part.name] = part.cursor
+        for config in configs:
+            map_row = compile_mapping(config.records)
+            for part in SqlSource(config).pull(cursors[config.name]):
+                found += [parse_record(line) for raw in pl.concat(part.batches)["raw"] for line in map_row(raw)]
+                cursors[config.name][part.name] = part.cursor
         return found
 
-    (first,) = records()
-    assert (first.inference_id, first.output) == ("chat-1", "Here.")
-    assert first.created_at == datetime.fromisoformat("2026-03-01T00:00:00Z")
+    (call,) = records()
+    assert (call.inference_id, call.output, call.slices) == ("call-1", "Here.", {"language": "en"})
+    assert call.created_at == datetime.fromisoformat("2026-03-01T00:00:00Z")
     assert records() == []
-    server.run(
-        "insert into reviews values (1, 'There.', 'maria', '2026-03-02')",
-        "update chats set updated_at = '2026-03-02' where id = 1",
+    server.run("insert into reviews values (1, 'maria', false, 'There.', '2026-03-02')")
+    thumb, correction = records()
+    assert (thumb.inference_id, thumb.value, thumb.producer) == ("call-1", "down", "person:maria")
+    assert (correction.inference_id, correction.corrected_output) == ("call-1", "There.")
+    server.run("update reviews set better_answer = 'Over there.', updated_at = '2026-03-03'")
+    assert [record.corrected_output for record in records()[1:]] == ["Over there."]
+
+
+def test_what_to_do_about_the_url_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password with an @ in it, and an unset variable, are what people meet first."""
+    config = SqlSourceConfig.model_validate(
+        {"name": "chats", "url_env": "CHATS", "query": "select 1 as id", "cursor": "id"}
     )
-    again, correction = records()
-    assert again == first
-    assert (correction.inference_id, correction.corrected_output, correction.producer) == (
-        "chat-1",
-        "There.",
-        "person:maria",
-    )
+    monkeypatch.delenv("CHATS", raising=False)
+    with pytest.raises(SourceError, match="CHATS is not set; put the URL into it: export CHATS=postgresql://"):
+        list(SqlSource(config).pull({}))
+    monkeypatch.setenv("CHATS", "postgresql://u:a@b:c/d@host/chats")
+    with pytest.raises(SourceError, match=r"write DIALECT://USER@HOST/DATABASE, and in a user or password %40 for @"):
+        list(SqlSource(config).pull({}))
+    monkeypatch.setenv("CHATS", "postgresql://u:wrong@127.0.0.1:1/chats")
+    with pytest.raises(SourceError, match="see that it runs, and that host, user and password are right"):
+        list(SqlSource(config).pull({}))
