@@ -1,8 +1,8 @@
 """Stage 3: failures become classes that share a cause.
 
-A class of failures is not a topic: what is clustered is the input together with how the output was wrong. New
-failures join the nearest existing cluster first, so that a cluster keeps its id from round to round; the rest is
-clustered by HDBSCAN (Campello et al. 2013), which needs no number of classes and leaves noise as noise.
+A class of failures is not a topic: what is clustered is the input together with how the output was wrong. All failures
+are looked at each time (`tasks.communities`), and those that have a cluster keep it, unless it is clearly two, or one
+with another; that is then on record.
 """
 
 import json
@@ -15,7 +15,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from tasks.config import ClusterConfig, Config
+from tasks.communities import find_communities
+from tasks.config import Config
+from tasks.continuity import Change
 from tasks.db import Row, State
 from tasks.drift import drift
 from tasks.embed import embed
@@ -25,9 +27,12 @@ from tasks.score import parse_json
 
 if TYPE_CHECKING:
     import numpy as np
+    import polars as pl
 
-MIN_SAMPLES = 3
+TYPICAL = 200  # members of a cluster that its label is made from
 MAP_POINTS = 1000
+MAP_LEAST = 6
+BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -79,57 +84,24 @@ def _short(text: str) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-def features(state: State, failures: Sequence[Failure], config: Config) -> "np.ndarray":
-    """Unit-length vectors (failures x 2 dimensions): the input's embedding beside that of the difference."""
+def features(state: State, texts: Sequence[str], wrongs: Sequence[str], config: Config) -> "np.ndarray":
+    """Unit-length vectors (failures x 2 dimensions): the input's embedding beside that of how the output was wrong.
+
+    The input's alone, if `error_weight` is 0.
+    """
     import numpy as np
 
-    inputs = embed(state, [failure.text for failure in failures], config.encoder)
-    wrongs = embed(state, [failure.wrong for failure in failures], config.encoder)
-    both = np.hstack([inputs, config.cluster.error_weight * wrongs])
-    return both / np.linalg.norm(both, axis=1, keepdims=True)
-
-
-def join_existing(
-    vectors: "np.ndarray", centroids: "np.ndarray", threshold: float
-) -> tuple["np.ndarray", "np.ndarray"]:
-    """For each vector the index of the nearest centroid, or -1 below the cosine `threshold`; and the cosine."""
-    import numpy as np
-
-    if len(centroids) == 0:
-        return np.full(len(vectors), -1), np.zeros(len(vectors))
-    cosines = vectors @ centroids.T
-    nearest = cosines.argmax(axis=1)
-    best = cosines[np.arange(len(vectors)), nearest]
-    return np.where(best >= threshold, nearest, -1), best
-
-
-def find_clusters(vectors: "np.ndarray", config: ClusterConfig) -> "np.ndarray":
-    """A label for each vector, 0 and up by falling size, -1 for noise."""
-    import numpy as np
-
-    if len(vectors) < 2 * config.min_size:
-        return np.full(len(vectors), -1)
-    from sklearn.cluster import HDBSCAN
-
-    # Unit-length vectors: the Euclidean distance orders pairs as the cosine does. Leaves of the tree, because a
-    # class of failures is a fine thing: the default would rather make one cluster of nearly everything.
-    clusterer = HDBSCAN(
-        min_cluster_size=config.min_size, min_samples=MIN_SAMPLES, cluster_selection_method="leaf", copy=True
-    )
-    labels = np.asarray(clusterer.fit_predict(vectors))
-    if (labels < 0).all():
-        labels = _one_cluster(vectors, config)
-    order = {label: rank for rank, (label, _) in enumerate(Counter(labels[labels >= 0].tolist()).most_common())}
-    return np.asarray([order.get(label, -1) for label in labels.tolist()])
-
-
-def _one_cluster(vectors: "np.ndarray", config: ClusterConfig) -> "np.ndarray":
-    """Label 0 for what lies near the common centroid, if it is enough: one kind alone does not stand out as dense."""
-    import numpy as np
-
-    centroid = vectors.mean(axis=0)
-    near = vectors @ (centroid / np.linalg.norm(centroid)) >= config.join_similarity
-    return np.where(near, 0, -1) if near.sum() >= config.min_size else np.full(len(vectors), -1)
+    inputs, weight = embed(state, texts, config.encoder), config.cluster.error_weight
+    if not weight:
+        return inputs
+    width = inputs.shape[1]
+    vectors = np.empty((len(texts), 2 * width), np.float32)
+    vectors[:, :width] = inputs
+    del inputs  # a million failures take gigabytes
+    vectors[:, width:] = embed(state, wrongs, config.encoder)
+    vectors[:, width:] *= weight
+    vectors /= np.float32((1 + weight**2) ** 0.5)  # both halves have unit length
+    return vectors
 
 
 def describe(members: Sequence[Sequence[Failure]], background: Sequence[str]) -> list[str]:
@@ -145,13 +117,14 @@ def describe(members: Sequence[Sequence[Failure]], background: Sequence[str]) ->
         stop_words="english", sublinear_tf=True, token_pattern=r"(?u)\b[^\W\d_]{3,}\b", max_df=0.6
     )
     try:
-        weights = vectorizer.fit_transform([*documents, *background]).toarray()
+        weights = vectorizer.fit_transform([*documents, *background]).tocsr()
+        names = vectorizer.get_feature_names_out()
     except ValueError:  # no term is left: texts of digits, or of stop words alone
         weights = None
     labels = []
     for place, cluster in enumerate(members):
         wrong = Counter(failure.wrong for failure in cluster).most_common(1)[0][0]
-        terms = _top_terms(weights[place], vectorizer.get_feature_names_out()) if weights is not None else []
+        terms = _top_terms(weights[place].toarray()[0], names) if weights is not None else []
         labels.append(" · ".join([wrong, ", ".join(terms)]) if terms else wrong)
     return labels
 
@@ -162,82 +135,129 @@ def _top_terms(weights: "np.ndarray", names: "np.ndarray") -> list[str]:
 
 
 def cluster(config: Config, round_: Round) -> list[Row]:
-    """Assign the round's new failures to clusters, old and new; the round's clusters, ranked by impact."""
+    """Give each failure its cluster, old or new; the clusters of the round's failures, ranked by impact."""
     import numpy as np
 
     state = State(config.database)
     with state.transaction() as tx:
-        rows = tx.rows("list_unclustered_failures", pinned_seq=round_.pinned_seq)
-        known = tx.rows("list_clusters", encoder=config.encoder.key)
+        rows = tx.frame("list_failures", pinned_seq=round_.pinned_seq, round_id=round_.round_id)
         taken = tx.rows("count_clusters")[0]["clusters"]
-        background = [
-            user_text(row["input"]) for row in tx.rows("list_background_inputs", pinned_seq=round_.pinned_seq)
-        ]
-    failures = [
-        Failure(row["inference_id"], user_text(row["input"]), row["output"], row["corrected_output"], row["reason"])
-        for row in rows
+        background = tx.rows("list_background_inputs", pinned_seq=round_.pinned_seq)
+    if rows["was_seen"].all():
+        return _store(config, round_, map=[], drift=drift(config, round_))
+    failures = _failures(rows)
+    vectors = features(state, [f.text for f in failures], [f.wrong for f in failures], config)
+    ids: list[str | None] = sorted(rows["cluster_id"].drop_nulls().unique())
+    before = _places(rows["cluster_id"], ids)
+    labels, changes = find_communities(vectors, min_size=config.cluster.min_size, before=before)
+    ids += [f"c{number:03d}" for number in range(taken + 1, taken + 1 + int(labels.max(initial=-1)) + 1 - len(ids))]
+    similarities = similarity(vectors, labels)
+    places = np.flatnonzero(rows["is_recent"].to_numpy() & ~rows["was_seen"].to_numpy())
+    return _store(
+        config,
+        round_,
+        new=_new_clusters(failures, labels, ids, int(before.max(initial=-1)) + 1, background, round_),
+        members=_changed_members(rows, before, labels, similarities, ids, round_),
+        changes=_changes(changes, before, labels, ids, round_),
+        map=draw_map(vectors[places], [ids[i] if i >= 0 else None for i in labels[places]]),
+        drift=drift(config, round_),
+    )
+
+
+def _failures(rows: "pl.DataFrame") -> list[Failure]:
+    columns = ("inference_id", "input", "output", "corrected_output", "reason")
+    return [
+        Failure(id_, user_text(input_), output, corrected, reason)
+        for id_, input_, output, corrected, reason in rows.select(columns).iter_rows()
     ]
-    ids: list[str | None] = [None] * len(failures)
-    similarities = np.zeros(len(failures))
-    new: list[Row] = []
-    places: list[list[Any]] = []
-    if failures:
-        vectors = features(state, failures, config)
-        centroids = np.asarray([row["centroid"] for row in known], dtype=np.float32).reshape(
-            len(known), vectors.shape[1]
-        )
-        joined, similarities = join_existing(vectors, centroids, config.cluster.join_similarity)
-        ids = [known[i]["cluster_id"] if i >= 0 else None for i in joined.tolist()]
-        rest = np.flatnonzero(joined < 0)
-        labels = find_clusters(vectors[rest], config.cluster)
-        new = _new_clusters(failures, vectors, rest, labels, background, taken, config, round_)
-        for place, label in zip(rest.tolist(), labels.tolist(), strict=True):
-            if label >= 0:
-                ids[place] = new[label]["cluster_id"]
-                similarities[place] = vectors[place] @ np.asarray(new[label]["centroid"], dtype=np.float32)
-        places = draw_map(vectors, ids)
-    members = [
-        {
-            "inference_id": failure.inference_id,
-            "cluster_id": id_,
-            "similarity": float(s),
-            "round_id": round_.round_id,
-        }
-        for failure, id_, s in zip(failures, ids, similarities, strict=True)
-    ]
-    return _store(config, round_, new, members, map=places, drift=drift(config, round_))
+
+
+def _places(names: "pl.Series", known: Sequence[str | None]) -> "np.ndarray":
+    """Where each name stands among the known ones, -1 for none."""
+    import numpy as np
+
+    places = {name: place for place, name in enumerate(known)}
+    return np.fromiter((places.get(name, -1) if name else -1 for name in names), int, len(names))
+
+
+def similarity(vectors: "np.ndarray", labels: "np.ndarray") -> "np.ndarray":
+    """Cosine of each vector to the centroid of those with its label: how typical it is; 0 for noise."""
+    import numpy as np
+    from scipy import sparse
+
+    kept = np.flatnonzero(labels >= 0)
+    ones = np.ones(len(kept), np.float32)
+    sums = sparse.csr_matrix((ones, (labels[kept], kept)), shape=(labels.max(initial=-1) + 1, len(labels))) @ vectors
+    sums /= np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+    cosines = np.zeros(len(labels))
+    for start in range(0, len(kept), BLOCK):
+        part = kept[start : start + BLOCK]
+        cosines[part] = np.einsum("nd,nd->n", vectors[part], sums[labels[part]])
+    return cosines
 
 
 def _new_clusters(
     failures: Sequence[Failure],
-    vectors: "np.ndarray",
-    rest: "np.ndarray",
     labels: "np.ndarray",
-    background: Sequence[str],
-    taken: int,
-    config: Config,
+    ids: Sequence[str | None],
+    known: int,
+    background: list[Row],
     round_: Round,
 ) -> list[Row]:
+    """Rows of `clusters`, for the labels from `known` on; what sets them apart is said against the others too."""
     import numpy as np
 
-    places = [rest[labels == label] for label in range(int(labels.max(initial=-1)) + 1)]
-    if not places:
+    if len(ids) == known:
         return []
-    names = describe([[failures[i] for i in cluster] for cluster in places], background)
-    clusters = []
-    for number, (cluster_places, name) in enumerate(zip(places, names, strict=True), start=taken + 1):
-        centroid = vectors[cluster_places].mean(axis=0)
-        clusters.append(
-            {
-                "cluster_id": f"c{number:03d}",
-                "label": name,
-                "encoder": config.encoder.key,
-                "centroid": (centroid / np.linalg.norm(centroid)).tolist(),
-                "first_round": round_.round_id,
-                "created_at": now(),
-            }
-        )
-    return clusters
+    order = np.argsort(labels, kind="stable")
+    groups = np.split(order, np.searchsorted(labels[order], np.arange(len(ids))))[1:]
+    samples = [[failures[i] for i in group[:: 1 + len(group) // TYPICAL]] for group in groups]
+    others = [[f.text for f in sample] for sample in samples[:known]]
+    names = describe(samples[known:], [*map(" ".join, others), *(user_text(row["input"]) for row in background)])
+    moment = now()
+    return [
+        {"cluster_id": id_, "label": name, "first_round": round_.round_id, "created_at": moment}
+        for id_, name in zip(ids[known:], names, strict=True)
+    ]
+
+
+def _changed_members(
+    rows: "pl.DataFrame",
+    before: "np.ndarray",
+    labels: "np.ndarray",
+    similarities: "np.ndarray",
+    ids: Sequence[str | None],
+    round_: Round,
+) -> "pl.DataFrame":
+    """Rows of `cluster_members`: what is new, and what has another cluster now."""
+    import numpy as np
+    import polars as pl
+
+    changed = np.flatnonzero((before != labels) | ~rows["was_seen"].to_numpy())
+    return pl.DataFrame(
+        {
+            "inference_id": rows["inference_id"].gather(changed),
+            "cluster_id": pl.Series([ids[i] if i >= 0 else None for i in labels[changed].tolist()], dtype=pl.String),
+            "similarity": similarities[changed],
+            "round_id": pl.repeat(round_.round_id, len(changed), dtype=pl.Int32, eager=True),
+        }
+    )
+
+
+def _changes(
+    changes: Sequence[Change], before: "np.ndarray", labels: "np.ndarray", ids: Sequence[str | None], round_: Round
+) -> list[Row]:
+    """Rows of `cluster_changes`."""
+    return [
+        {
+            "round_id": round_.round_id,
+            "kind": change.kind,
+            "source": ids[change.source],
+            "target": ids[change.target],
+            "failures": int(((before == change.source) & (labels == change.target)).sum()),
+        }
+        for change in changes
+    ]
 
 
 def draw_map(vectors: "np.ndarray", ids: Sequence[str | None]) -> list[list[Any]]:
@@ -247,7 +267,7 @@ def draw_map(vectors: "np.ndarray", ids: Sequence[str | None]) -> list[list[Any]
     """
     import numpy as np
 
-    if len(vectors) < 2 * MIN_SAMPLES:
+    if len(vectors) < MAP_LEAST:
         return []
     from sklearn.manifold import TSNE
 
@@ -258,24 +278,31 @@ def draw_map(vectors: "np.ndarray", ids: Sequence[str | None]) -> list[list[Any]
     return [[round(float(x), 3), round(float(y), 3), ids[i]] for (x, y), i in zip(flat, chosen.tolist(), strict=True)]
 
 
-def _store(config: Config, round_: Round, new: list[Row], members: list[Row], **evidence: Any) -> list[Row]:
+def _store(
+    config: Config,
+    round_: Round,
+    *,
+    new: list[Row] | None = None,
+    members: "pl.DataFrame | None" = None,
+    changes: list[Row] | None = None,
+    **evidence: Any,
+) -> list[Row]:
     import polars as pl
 
-    schema = {
-        "inference_id": pl.String,
-        "cluster_id": pl.String,
-        "similarity": pl.Float64,
-        "round_id": pl.Int32,
-    }
     with writing(config, round_, "cluster") as tx:
         if new:
             tx.load("insert_clusters", pl.DataFrame(new))
-        if members:
-            tx.load("insert_cluster_members", pl.DataFrame(members, schema=schema))
+        if members is not None:
+            tx.load("insert_cluster_members", members)
+        if changes:
+            tx.load("insert_cluster_changes", pl.DataFrame(changes))
         tx.run("set_failure_clusters")
-        ranked = _ranked(tx.rows("rank_clusters", pinned_seq=round_.pinned_seq, round_id=round_.round_id))
+        severity = json.dumps([rule.model_dump() for rule in config.cluster.severity])
+        window = {"pinned_seq": round_.pinned_seq, "round_id": round_.round_id}
+        ranked = _ranked(tx.rows("rank_clusters", severity=severity, **window))
         _compare(ranked, tx.row("get_last_judged_round", round_id=round_.round_id))
-        record_evidence(tx, round_, clusters=ranked, **evidence)
+        changed = tx.rows("list_cluster_changes", round_id=round_.round_id)
+        record_evidence(tx, round_, clusters=ranked, cluster_changes=changed, **evidence)
     return ranked
 
 

@@ -1,5 +1,6 @@
--- Parameters: $pinned_seq, $round_id. The clusters of the failures that came in since the round before, by their
--- share of that traffic, with three examples each (the most typical ones).
+-- Parameters: $pinned_seq, $round_id, $severity (JSON: slice, value and weight of each). The clusters of the failures
+-- that came in since the round before, by impact: their share of that traffic, each failure counted by the greatest
+-- weight of its slices. With three examples each (the most typical ones), and how many judged rounds trained on it.
 with bounds as (
     select coalesce(max(pinned_seq), 0) as after_seq from rounds where round_id < $round_id and verdict is not null
 ),
@@ -16,19 +17,50 @@ recent as (
       and cluster_members.cluster_id is not null
 ),
 
+severity as (
+    select rule.slice, rule.value, rule.weight
+    from (
+        select unnest(from_json($severity, '[{"slice": "VARCHAR", "value": "VARCHAR", "weight": "DOUBLE"}]')) as rule
+    )
+),
+
+weights as (
+    select recent.inference_id, max(severity.weight) as weight
+    from recent
+    join severity
+      on json_extract_string(recent.slices, '/' || replace(replace(severity.slice, '~', '~0'), '/', '~1')) = severity.value
+    group by recent.inference_id
+),
+
+tried as (
+    select snapshot_rows.cluster_id, count(distinct rounds.round_id) as rounds
+    from snapshot_rows
+    join rounds using (snapshot_hash)
+    where rounds.round_id < $round_id
+      and rounds.verdict is not null
+      and snapshot_rows.signal = 'correction'
+    group by snapshot_rows.cluster_id
+),
+
 final as (
     select
         recent.cluster_id,
-        any_value(clusters.label) as label,
+        any_value(named_clusters.label) as label,
+        any_value(named_clusters.label_by) as label_by,
+        any_value(named_clusters.first_round) as first_round,
         count(*) as failures,
         count(*) / any_value(calls.inferences) as share_of_traffic,
+        sum(coalesce(weights.weight, 1)) / any_value(calls.inferences) as impact,
+        coalesce(any_value(tried.rounds), 0) as rounds_tried,
         list(
             {'input': recent.input, 'output': recent.output, 'corrected': recent.corrected_output}
             order by similarity desc, inference_id
         )[1:3] as examples
     from recent
-    join clusters using (cluster_id), calls
+    join named_clusters using (cluster_id)
+    left join tried using (cluster_id)
+    left join weights using (inference_id), calls
     group by recent.cluster_id
 )
 
-select * from final order by failures desc, cluster_id;
+select * from final order by impact desc, failures desc, cluster_id;

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.cluster import Failure, cluster, describe, difference, find_clusters, join_existing
-from tasks.config import ClusterConfig
+from tasks.cluster import Failure, cluster, describe, difference, similarity
 from tasks.db import State
+from tasks.names import name_cluster
 from tasks.rounds import Round, read_evidence
 from tasks.screen import screen
 from tests.conftest import Record, Workload, correction, distinct, inference, make_workload, thumb
@@ -50,29 +50,11 @@ def bunch(rng: np.random.Generator, direction: int, count: int) -> np.ndarray:
     return unit(vectors)
 
 
-def test_vectors_join_the_nearest_centroid_that_is_near_enough() -> None:
-    joined, best = join_existing(np.eye(4)[[0, 1, 3]], unit(np.array([[1, 0, 0, 0.1], [0, 1, 0, 0.9]])), 0.8)
-    assert joined.tolist() == [0, -1, -1]
-    assert best[0] == pytest.approx(0.995, abs=0.001)
-
-
-def test_without_clusters_nothing_joins() -> None:
-    joined, best = join_existing(np.eye(3), np.zeros((0, 3)), 0.8)
-    assert joined.tolist() == [-1, -1, -1]
-    assert best.tolist() == [0, 0, 0]
-
-
-def test_bunches_are_found_the_largest_first() -> None:
-    rng = np.random.default_rng(0)
-    vectors = np.vstack([bunch(rng, 0, 20), bunch(rng, 1, 40), unit(rng.normal(size=(3, DIMENSIONS)))])
-    labels = find_clusters(vectors, ClusterConfig())
-    assert set(labels[20:60]) == {0}
-    assert set(labels[:20]) == {1}
-
-
-@pytest.mark.parametrize("count", [0, 1, 15])
-def test_too_few_failures_are_no_classes(count: int) -> None:
-    assert find_clusters(np.ones((count, 4)), ClusterConfig()).tolist() == [-1] * count
+def test_a_vector_is_the_more_typical_the_nearer_it_is_to_its_own_centroid() -> None:
+    vectors = unit(np.array([[1, 0, 0], [1, 0.1, 0], [0.4, 1, 0], [0, 0, 1.0], [0, 1, 1]]))
+    cosines = similarity(vectors, np.array([0, 0, 0, 1, -1]))
+    assert cosines[3:].tolist() == [1, 0]
+    assert cosines[1] > cosines[0] > cosines[2] > 0
 
 
 def failure(text: str, output: str = "no", corrected: str | None = "yes") -> Failure:
@@ -99,8 +81,7 @@ def remember(workload: Workload, vectors: dict[str, np.ndarray]) -> None:
     """Put the vectors of texts into the state, as the encoder would have."""
     import polars as pl
 
-    encoder = workload.config.encoder
-    key = f"{encoder.model}/{encoder.dtype}"
+    key = workload.config.encoder.key
     rows = [
         {"text_hash": hashlib.sha256(text.encode()).hexdigest(), "encoder": key, "vector": vector.tolist()}
         for text, vector in vectors.items()
@@ -126,9 +107,14 @@ def clustered(workload: Workload, name: str, kinds: Iterable[tuple[str, int, int
         records, vectors = kind(prefix, direction, count)
         workload.collect(f"{name}{prefix}", records)
         remember(workload, vectors)
+    round_ = screened(workload)
+    cluster(workload.config, round_)
+    return round_
+
+
+def screened(workload: Workload) -> Round:
     round_ = workload.open()
     screen(workload.config, round_)
-    cluster(workload.config, round_)
     return round_
 
 
@@ -172,9 +158,7 @@ def test_noise_stays_without_a_cluster(workload: Workload) -> None:
 
 def test_a_round_without_failures_has_no_clusters(workload: Workload) -> None:
     workload.collect("a", [inference("i"), thumb("i")])
-    round_ = workload.open()
-    screen(workload.config, round_)
-    assert cluster(workload.config, round_) == []
+    assert cluster(workload.config, screened(workload)) == []
 
 
 def test_corrections_of_earlier_traffic_have_a_share_that_json_can_hold(workload: Workload) -> None:
@@ -186,23 +170,76 @@ def test_corrections_of_earlier_traffic_have_a_share_that_json_can_hold(workload
     workload.close(workload.open())
     workload.collect("fixes", [r for r in records if r["record"] == "correction"])
     remember(workload, vectors)
-    round_ = workload.open()
-    screen(workload.config, round_)
-    cluster(workload.config, round_)
+    cluster(workload.config, screened(workload))
     clusters = read_evidence(workload.config)[1]["clusters"]
     json.dumps(clusters, allow_nan=False)
     assert all(0 <= (row["share_of_traffic"] or 0) <= 1 for row in clusters)
 
 
-def test_another_encoder_in_the_config_does_not_break_the_next_round(workload: Workload) -> None:
-    """Vectors of two encoders cannot be compared: its failures must not join clusters that the old one made."""
+def test_clusters_keep_their_ids_when_another_encoder_finds_them(workload: Workload) -> None:
     workload.close(clustered(workload, "one", [("a", 0, 20), ("b", 1, 20)]))
     changed = make_workload(workload.folder, encoder={"model": "other/encoder"})
-    records, vectors = kind("n", 2, 20)
-    changed.collect("two", records)
-    remember(changed, {text: vector[:8] + 0.1 for text, vector in vectors.items()})
-    round_ = changed.open()
-    screen(changed.config, round_)
-    cluster(changed.config, round_)
-    joined = "select count(*) from cluster_members where round_id = 2 and cluster_id in ('c001', 'c002')"
-    assert changed.value(joined) == 0
+    for prefix, now in (("a", 5), ("b", 6)):  # what the other encoder makes of the old texts
+        old, new = kind(prefix, {"a": 0, "b": 1}[prefix], 20)[1], kind(prefix, now, 20)[1]
+        remember(changed, dict(zip(old, new.values(), strict=True)))
+    round_ = clustered(changed, "two", [("n", 2, 20)])
+    assert members(changed, round_.round_id) == {"c003": 20}
+    assert members(changed, 1) == {"c001": 20, "c002": 20}
+
+
+def test_a_class_that_proves_to_be_two_is_split_and_that_is_on_record(workload: Workload) -> None:
+    """As few they looked like one; once there are more of them, in two bunches, they are two."""
+    records, vectors = kind("a", 0, 12)
+    texts = [text for text in vectors if "→" not in text]
+    rng = np.random.default_rng(7)
+    tilted = bunch(rng, 0, 12)
+    tilted[6:, 3] += 0.35
+    workload.collect("one", records)
+    remember(workload, vectors | dict(zip(texts, unit(tilted), strict=True)))
+    workload.close(clustered(workload, "two", [("b", 1, 20)]))
+    assert members(workload, 1) == {"c001": 20, "c002": 12}
+
+    more, far = kind("m", 0, 80)
+    texts = [text for text in far if "→" not in text]
+    tilted = bunch(rng, 0, 80)
+    tilted[40:, 3] += 0.35
+    workload.collect("three", more)
+    remember(workload, far | dict(zip(texts, unit(tilted), strict=True)))
+    round_ = clustered(workload, "four", [])
+    evidence = read_evidence(workload.config)[-1]
+    assert [(c["kind"], c["source"], c["target"], c["failures"]) for c in evidence["cluster_changes"]] == [
+        ("split", "c002", "c003", 6)
+    ]
+    assert members(workload, round_.round_id) == {"c002": 40, "c003": 46}
+    assert workload.value("select count(*) from corrections where failure_cluster = 'c003'") == 46
+
+
+def test_failures_in_slices_that_weigh_more_come_first(workload: Workload) -> None:
+    severity = [{"slice": "tier", "value": "gold", "weight": 3}, {"slice": "tier/x", "value": "1", "weight": 0.5}]
+    weighted = make_workload(workload.folder, cluster={"severity": severity})
+    records, vectors = kind("a", 0, 12)
+    for record in records[:6]:
+        record["slices"] = {"tier": "gold", "tier/x": "1"}
+    weighted.collect("gold", records)
+    remember(weighted, vectors)
+    clustered(weighted, "one", [("b", 1, 20)])
+    found = read_evidence(weighted.config)[0]["clusters"]
+    assert [(c["failures"], c["impact"]) for c in found] == [(12, 24 / 32), (20, 20 / 32)]
+
+
+def test_a_name_that_a_person_gave_stands_before_the_one_that_was_found(workload: Workload) -> None:
+    workload.close(clustered(workload, "one", [("a", 0, 12), ("b", 1, 20)]))
+    name_cluster(workload.config, "c002", "parcels that are late", "person:maria")
+    name_cluster(workload.config, "c002", "late parcels", "person:jo")
+    clustered(workload, "two", [("c", 0, 9), ("d", 1, 10)])
+    found = {c["cluster_id"]: c for c in read_evidence(workload.config)[-1]["clusters"]}
+    assert (found["c002"]["label"], found["c002"]["label_by"]) == ("late parcels", "person:jo")
+    assert found["c001"]["label_by"] is None
+
+
+def test_where_nothing_failed_anew_nothing_moves(workload: Workload) -> None:
+    workload.close(clustered(workload, "one", [("a", 0, 12), ("b", 1, 20)]))
+    before = workload.rows("select * from cluster_members order by all")
+    workload.collect("calm", [inference("i"), thumb("i")])
+    assert cluster(workload.config, screened(workload)) == []
+    assert workload.rows("select * from cluster_members order by all") == before

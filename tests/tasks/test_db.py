@@ -277,9 +277,9 @@ ROW: dict[str, dict[str, Any]] = {
     "quarantined_rows": {"quarantine_id": "q", "source": "s", "part": "p", "row": 1, "reason": "r",
                          "created_at": NOW, "expires_at": NOW, "ingest_seq": 1},
     "embeddings": {"text_hash": "h", "encoder": "e", "vector": [0.5]},
-    "clusters": {
-        "cluster_id": "c001", "label": "l", "encoder": "e", "centroid": [0.5], "first_round": 1, "created_at": NOW,
-    },
+    "clusters": {"cluster_id": "c001", "label": "l", "first_round": 1, "created_at": NOW},
+    "cluster_changes": {"round_id": 1, "kind": "split", "source": "c001", "target": "c002", "failures": 3},
+    "cluster_labels": {"cluster_id": "c001", "label": "l", "set_by": "person:m", "set_at": NOW},
     "cluster_members": {"inference_id": "i", "round_id": 1},
     "near_duplicates": {"left_hash": "a", "right_hash": "b", "jaccard": 0.9, "round_id": 1},
     "sides": {"input_hash": "h", "side": "train", "reason": "drawn", "group_hash": "h", "round_id": 1},
@@ -306,7 +306,8 @@ KEYS = {
     "cluster_members": ["inference_id"], "near_duplicates": ["left_hash", "right_hash"], "sides": ["input_hash"],
     "regression_cases": ["case_id"], "snapshots": ["snapshot_hash"], "snapshot_rows": ["snapshot_hash", "position"],
     "rounds": ["round_id"], "case_results": ["round_id", "role", "case_id"], "versions": ["version"],
-    "promotions": ["promotion_id"],
+    "promotions": ["promotion_id"], "cluster_changes": ["round_id", "kind", "source", "target"],
+    "cluster_labels": ["cluster_id", "set_at"],
 }  # fmt: skip
 UNACCEPTABLE = [
     ("collections", {"read_rows": 4}),
@@ -320,6 +321,7 @@ UNACCEPTABLE = [
     ("rounds", {"verdict": "maybe"}),
     ("case_results", {"role": "judge"}),
     ("promotions", {"event": "undone"}),
+    ("cluster_changes", {"kind": "vanished"}),
 ]
 
 
