@@ -6,16 +6,17 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 
 def publish_clusters(evidence: dict[str, Any]) -> None:
-    """The ranked clusters of the round's failures, as a table, and whether its inputs have drifted."""
-    from tasks.headlines import drift_sentence
+    """The ranked clusters of the round's failures, as a table, how they changed, and how its inputs have drifted."""
+    from tasks.headlines import cluster_changes, drift_sentence, growing_clusters
     from tasks.markdown import clusters_table, escape
 
-    drift = drift_sentence(evidence)
+    said = [*cluster_changes(evidence), drift_sentence(evidence), *growing_clusters(evidence)]
     create_table_artifact(
         key=f"{evidence['workload']}-clusters",
         table=clusters_table(evidence),
-        description=f"Failure classes of round {evidence['round']}, by their share of traffic"
-        + (f". {escape(drift)}" if drift else ""),
+        description=". ".join(
+            [f"Failure classes of round {evidence['round']}, by impact", *(escape(each, 300) for each in said if each)]
+        ),
     )
 
 

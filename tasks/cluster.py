@@ -144,24 +144,34 @@ def cluster(config: Config, round_: Round) -> list[Row]:
         taken = tx.rows("count_clusters")[0]["clusters"]
         background = tx.rows("list_background_inputs", pinned_seq=round_.pinned_seq)
     if rows["was_seen"].all():
-        return _store(config, round_, map=[], drift=drift(config, round_))
+        return _store(config, round_, map=[], drift=drift(config, round_, {}))
     failures = _failures(rows)
     vectors = features(state, [f.text for f in failures], [f.wrong for f in failures], config)
     ids: list[str | None] = sorted(rows["cluster_id"].drop_nulls().unique())
     before = _places(rows["cluster_id"], ids)
     labels, changes = find_communities(vectors, min_size=config.cluster.min_size, before=before)
     ids += [f"c{number:03d}" for number in range(taken + 1, taken + 1 + int(labels.max(initial=-1)) + 1 - len(ids))]
-    similarities = similarity(vectors, labels)
+    centres = centroids(vectors, labels)
     places = np.flatnonzero(rows["is_recent"].to_numpy() & ~rows["was_seen"].to_numpy())
     return _store(
         config,
         round_,
         new=_new_clusters(failures, labels, ids, int(before.max(initial=-1)) + 1, background, round_),
-        members=_changed_members(rows, before, labels, similarities, ids, round_),
+        members=_changed_members(rows, before, labels, similarity(vectors, labels, centres), ids, round_),
         changes=_changes(changes, before, labels, ids, round_),
         map=draw_map(vectors[places], [ids[i] if i >= 0 else None for i in labels[places]]),
-        drift=drift(config, round_),
+        drift=drift(
+            config, round_, {str(id_): centre for id_, centre in zip(ids, _inputs(centres, config), strict=True)}
+        ),
     )
+
+
+def _inputs(centres: "np.ndarray", config: Config) -> "np.ndarray":
+    """The part of centroids that is the inputs', of unit length again."""
+    import numpy as np
+
+    inputs = centres[:, : centres.shape[1] // 2] if config.cluster.error_weight else centres
+    return np.asarray(inputs / np.maximum(np.linalg.norm(inputs, axis=1, keepdims=True), 1e-12))
 
 
 def _failures(rows: "pl.DataFrame") -> list[Failure]:
@@ -180,19 +190,26 @@ def _places(names: "pl.Series", known: Sequence[str | None]) -> "np.ndarray":
     return np.fromiter((places.get(name, -1) if name else -1 for name in names), int, len(names))
 
 
-def similarity(vectors: "np.ndarray", labels: "np.ndarray") -> "np.ndarray":
-    """Cosine of each vector to the centroid of those with its label: how typical it is; 0 for noise."""
+def centroids(vectors: "np.ndarray", labels: "np.ndarray") -> "np.ndarray":
+    """The mean of the vectors of each label from 0 on, scaled to unit length (labels x dimensions)."""
     import numpy as np
     from scipy import sparse
 
     kept = np.flatnonzero(labels >= 0)
-    ones = np.ones(len(kept), np.float32)
-    sums = sparse.csr_matrix((ones, (labels[kept], kept)), shape=(labels.max(initial=-1) + 1, len(labels))) @ vectors
-    sums /= np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+    ones, size = np.ones(len(kept), np.float32), (int(labels.max(initial=-1)) + 1, len(labels))
+    sums = sparse.csr_matrix((ones, (labels[kept], kept)), shape=size) @ vectors
+    return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12))
+
+
+def similarity(vectors: "np.ndarray", labels: "np.ndarray", centres: "np.ndarray") -> "np.ndarray":
+    """Cosine of each vector to its label's centroid: how typical it is; 0 for noise."""
+    import numpy as np
+
+    kept = np.flatnonzero(labels >= 0)
     cosines = np.zeros(len(labels))
     for start in range(0, len(kept), BLOCK):
         part = kept[start : start + BLOCK]
-        cosines[part] = np.einsum("nd,nd->n", vectors[part], sums[labels[part]])
+        cosines[part] = np.einsum("nd,nd->n", vectors[part], centres[labels[part]])
     return cosines
 
 

@@ -1,10 +1,13 @@
 """How today's inputs differ from those that the champion was trained on.
 
-Two views that a person can act on: which share of today's inputs lies further from all training inputs than training
-inputs lie from one another, and which inputs those are. The distance is that of the nearest neighbour among sentence
-embeddings (a one-class view: Breunig et al. 2000 use the same neighbours for local outliers).
+Views that a person can act on: which share of today's inputs lies further from all training inputs than training
+inputs lie from one another, which inputs those are, and which clusters have more of today's inputs near them than of
+the training inputs. The distance is that of the nearest neighbour among sentence embeddings (a one-class view: Breunig
+et al. 2000 use the same neighbours for local outliers).
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -82,10 +85,44 @@ def wilson(hits: int, trials: int, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def drift(config: Config, round_: Round) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class Growth:
+    """The shares of today's and of the training inputs that are nearest to a cluster, and the 95 % interval's low end
+
+    of their difference (Newcombe 1998, method 10).
+    """
+
+    cluster_id: str
+    today: float
+    trained: float
+    low: float
+
+
+def growing(today: "np.ndarray", trained: "np.ndarray", centres: Mapping[str, "np.ndarray"]) -> list[Growth]:
+    """Clusters that more of today's inputs (n x d) are nearest to than of the training inputs (m x d), most first.
+
+    `centres` are the clusters' centroids (d, unit length); only what is more than chance is listed.
+    """
+    import numpy as np
+
+    if not centres:
+        return []
+    ids, rows = list(centres), np.stack(list(centres.values()))
+    counts = [np.bincount((each @ rows.T).argmax(axis=1), minlength=len(ids)) for each in (today, trained)]
+    found = []
+    for id_, now, before in zip(ids, *(count.tolist() for count in counts), strict=True):
+        share, old = now / len(today), before / len(trained)
+        low = share - old - math.hypot(share - wilson(now, len(today))[0], wilson(before, len(trained))[1] - old)
+        if low > 0:
+            found.append(Growth(id_, share, old, low))
+    return sorted(found, key=lambda growth: -growth.low)
+
+
+def drift(config: Config, round_: Round, centres: Mapping[str, "np.ndarray"]) -> dict[str, Any] | None:
     """How the round's traffic differs from what its champion was trained on, with texts of what is novel.
 
-    None where the champion was not trained here, or either sample is too small to say.
+    `centres` are the centroids of the clusters' inputs. None where the champion was not trained here, or either sample
+    is too small to say.
     """
     if round_.champion_version is None:
         return None
@@ -98,5 +135,10 @@ def drift(config: Config, round_: Round) -> dict[str, Any] | None:
     if min(len(today), len(trained)) < MIN_SAMPLE:
         return None
     vectors = embed(state, [*today, *trained], config.encoder)
-    found = measure_drift(vectors[: len(today)], vectors[len(today) :])
-    return asdict(found) | {"has_drifted": found.has_drifted, "novel": [today[place] for place in found.novel]}
+    parts = vectors[: len(today)], vectors[len(today) :]
+    found = measure_drift(*parts)
+    return asdict(found) | {
+        "has_drifted": found.has_drifted,
+        "novel": [today[place] for place in found.novel],
+        "growing": [asdict(growth) for growth in growing(*parts, centres)],
+    }

@@ -16,6 +16,7 @@ from typing import Any
 Evidence = Mapping[str, Any]
 
 MISSING = "–"
+SHOWN_GROWING = 3
 VERDICTS = {"promote": "promoted", "hold": "held", "reject": "rejected"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -210,11 +211,11 @@ def verdict_sentence(evidence: Evidence) -> str:
 
 
 def ranked_clusters(evidence: Evidence) -> list[dict[str, Any]]:
-    """The clusters by impact: share of traffic, then failures, largest first."""
+    """The clusters by impact: share of traffic, weighted where slices weigh more, then failures, largest first."""
     return sorted(
         records(evidence, "clusters"),
         key=lambda c: (
-            -(number(c, "share_of_traffic") or 0),
+            -(number(c, "impact") or number(c, "share_of_traffic") or 0),
             -(number(c, "failures") or 0),
             str(c.get("cluster_id")),
         ),
@@ -222,7 +223,7 @@ def ranked_clusters(evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def trend(cluster: dict[str, Any]) -> str:
-    """How a cluster has come on since the last judged round, and what that round did about it: a phrase, or nothing."""
+    """How a cluster has come on since the last judged round, and what rounds did about it: a phrase, or nothing."""
     now, before = number(cluster, "share_of_traffic"), number(cluster, "previous_share")
     if not now or not before:
         return ""
@@ -230,8 +231,29 @@ def trend(cluster: dict[str, Any]) -> str:
     moved = "as large as before" if abs(change) < 0.1 else f"{'grew' if change > 0 else 'shrank'} by {abs(change):.0%}"
     tried, fixed = number(cluster, "previous_unseen"), number(cluster, "previous_fixed")
     if not tried or fixed is None:
-        return moved
-    return f"{moved}; the last round fixed {fixed / tried:.0%} of what it had not seen of it"
+        return f"{moved}{_tried(cluster)}"
+    return f"{moved}{_tried(cluster)}; the last one fixed {fixed / tried:.0%} of what it had not seen of it"
+
+
+def _tried(cluster: dict[str, Any]) -> str:
+    rounds = number(cluster, "rounds_tried")
+    if rounds is None:
+        return ""
+    return f", trained on in {count(rounds)} round{'s' if rounds != 1 else ''}" if rounds else ", never trained on"
+
+
+def cluster_changes(evidence: Evidence) -> list[str]:
+    """The splits and merges of clusters in a round, a sentence each."""
+    return [_change(change) for change in records(evidence, "cluster_changes")]
+
+
+def _change(change: dict[str, Any]) -> str:
+    source, target = (
+        f"{plain(change.get(end))} ({plain(change.get(f'{end}_label'), 80)})" for end in ("source", "target")
+    )
+    if change.get("kind") == "merge":
+        return f"{source} is no class of its own: its {count(change.get('failures'))} failures are now in {target}"
+    return f"{source} was split: {count(change.get('failures'))} of its failures are now in {target}"
 
 
 def drift_sentence(evidence: Evidence) -> str | None:
@@ -244,6 +266,18 @@ def drift_sentence(evidence: Evidence) -> str | None:
     much = "Drift" if dig(evidence, "drift", "has_drifted") else "No drift to speak of"
     unlike = f"{percent(share)} of the inputs are unlike anything that {champion} was trained on"
     return f"{much}: {unlike} ({expected} by chance)"
+
+
+def growing_clusters(evidence: Evidence) -> list[str]:
+    """Clusters near which more of today's inputs lie than of what the champion was trained on, a sentence each."""
+    labels = {c.get("cluster_id"): plain(c.get("label"), 80) for c in records(evidence, "clusters")}
+    champion = plain(dig(evidence, "champion", "label"))
+    return [
+        f"{percent(number(each, 'today'))} of the inputs are most like the failures of {plain(each.get('cluster_id'))}"
+        f" ({labels.get(each.get('cluster_id'), 'none in this round')}), of what {champion} was trained on"
+        f" {percent(number(each, 'trained'))}"
+        for each in dig(evidence, "drift", "growing") or []
+    ][:SHOWN_GROWING]
 
 
 def ranked_flips(evidence: Evidence) -> list[dict[str, Any]]:

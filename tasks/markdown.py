@@ -46,6 +46,7 @@ def clusters_table(evidence: Evidence) -> list[dict[str, Any]]:
             "label": escape(c.get("label"), 120),
             "failures": count(c.get("failures")),
             "share of traffic": percent(c.get("share_of_traffic")),
+            "impact": percent(c.get("impact")),
             "since the last round": trend(c) or "new",
             "train": count(c.get("train")),
             "unseen": count(c.get("unseen")),

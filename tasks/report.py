@@ -96,7 +96,9 @@ class RoundView(NamedTuple):
     measured: bool
     stages: list[Stage]
     clusters: list[dict[str, Any]]
+    cluster_changes: list[str]
     drift: str | None
+    growing: list[str]
     flips: list[dict[str, Any]]
     flip_total: int
     charts: dict[str, str]
@@ -178,7 +180,9 @@ def _view(evidence: Evidence, full: bool) -> RoundView:
         measured=numbers.difference is not None or numbers.cases is not None,
         stages=stages(evidence),
         clusters=headlines.ranked_clusters(evidence),
+        cluster_changes=headlines.cluster_changes(evidence),
         drift=headlines.drift_sentence(evidence),
+        growing=headlines.growing_clusters(evidence),
         flips=flips[:SHOWN_FLIPS],
         flip_total=len(flips),
         charts=_charts(evidence) if full else {},

@@ -165,6 +165,9 @@ def round_evidence(number: int, verdict: str, seed: int = 7) -> dict[str, Any]:
             "failure_rate": 590 / 2400,
         },
         "clusters": _clusters(rng, 0.82 if good else 0.4),
+        "cluster_changes": [
+            {"kind": "split", "source": "c002", "target": "c001", "failures": 12, "source_label": "a", "target_label": "b"}
+        ],
         "blend": [
             _part("correction", "production", {"person:maria": 204, "person:jonas": 167}),
             _part("demonstration", "production", {"person:maria": 320}),
@@ -185,6 +188,7 @@ def round_evidence(number: int, verdict: str, seed: int = 7) -> dict[str, Any]:
         "drift": {
             "inputs": 500, "trained": 500, "novel_share": 0.126, "low": 0.1, "high": 0.158, "expected_share": 0.05,
             "has_drifted": True, "novel": ["Why is <b>my</b> e-bike locked?"],
+            "growing": [{"cluster_id": "c001", "today": 0.2, "trained": 0.1, "low": 0.05}],
         },
         "flips": _flips(rng, sum(t["negative_flips"] for t in rows), sum(t["fixes"] for t in rows)),
         "training": {

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.cluster import Failure, cluster, describe, difference, similarity
+from tasks.cluster import Failure, centroids, cluster, describe, difference, similarity
 from tasks.db import State
 from tasks.names import name_cluster
 from tasks.rounds import Round, read_evidence
@@ -52,7 +52,8 @@ def bunch(rng: np.random.Generator, direction: int, count: int) -> np.ndarray:
 
 def test_a_vector_is_the_more_typical_the_nearer_it_is_to_its_own_centroid() -> None:
     vectors = unit(np.array([[1, 0, 0], [1, 0.1, 0], [0.4, 1, 0], [0, 0, 1.0], [0, 1, 1]]))
-    cosines = similarity(vectors, np.array([0, 0, 0, 1, -1]))
+    labels = np.array([0, 0, 0, 1, -1])
+    cosines = similarity(vectors, labels, centroids(vectors, labels))
     assert cosines[3:].tolist() == [1, 0]
     assert cosines[1] > cosines[0] > cosines[2] > 0
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.drift import measure_drift, nearest_cosine, wilson
+from tasks.drift import growing, measure_drift, nearest_cosine, wilson
 
 
 def cloud(seed: int, rows: int, kind: int = 0) -> np.ndarray:
@@ -45,3 +45,17 @@ def test_the_interval_holds_the_share(counts: tuple[int, int]) -> None:
     low, high = wilson(*counts)
     assert 0.0 <= low <= counts[0] / counts[1] + 1e-12
     assert counts[0] / counts[1] - 1e-12 <= high <= 1.0
+
+
+def test_a_cluster_that_more_of_todays_inputs_are_near_to_is_named() -> None:
+    centres = {f"c{kind}": np.eye(16, dtype=np.float32)[kind] for kind in range(4)}
+    today = np.vstack([cloud(1, 100), cloud(2, 100, kind=1), cloud(3, 40, kind=2), cloud(4, 12, kind=3)])
+    trained = np.vstack([cloud(5, 150), cloud(6, 80, kind=1), cloud(7, 10, kind=2), cloud(8, 10, kind=3)])
+    found = growing(today, trained, centres)
+    assert [growth.cluster_id for growth in found] == ["c2"]
+    assert found[0].today == pytest.approx(40 / 252, abs=0.02)
+    assert 0 < found[0].low < found[0].today - found[0].trained
+
+
+def test_where_there_are_no_clusters_none_grows() -> None:
+    assert growing(cloud(1, 100), cloud(2, 100), {}) == []

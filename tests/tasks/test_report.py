@@ -13,7 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks import report
-from tasks.headlines import champion_now, drift_sentence, outcome, points, seconds, trend, verdict_sentence
+from tasks.headlines import (
+    champion_now,
+    drift_sentence,
+    outcome,
+    points,
+    ranked_clusters,
+    seconds,
+    trend,
+    verdict_sentence,
+)
 from tasks.markdown import blend_table, clusters_table, escape, flips_table, verdict_markdown
 from tasks.report import marked, moment, render_report, write_report
 from tests.round_evidence import round_evidence, two_rounds, unfinished_round
@@ -129,13 +138,63 @@ def test_clusters_say_how_they_came_on() -> None:
         "previous_share": 0.1,
         "previous_unseen": 20,
         "previous_fixed": 5,
+        "rounds_tried": 2,
     }
     evidence["map"] = []
-    said = "grew by 40%; the last round fixed 25% of what it had not seen of it"
+    said = "grew by 40%, trained on in 2 rounds; the last one fixed 25% of what it had not seen of it"
     assert trend(evidence["clusters"][0]) == said
     assert said in Page(render_report([evidence])).text
     assert clusters_table(evidence)[0]["since the last round"] == said
     assert trend({"share_of_traffic": 0.1}) == ""
+
+
+@pytest.mark.parametrize(("rounds", "said"), [(0, ", never trained on"), (1, ", trained on in 1 round"), (None, "")])
+def test_clusters_say_whether_a_round_tried_them(rounds: int | None, said: str) -> None:
+    assert (
+        trend({"share_of_traffic": 0.1, "previous_share": 0.1, "rounds_tried": rounds}) == "as large as before" + said
+    )
+
+
+def test_a_class_that_weighs_more_comes_first() -> None:
+    large, grave = {"cluster_id": "c001", "impact": 0.2}, {"cluster_id": "c002", "impact": 0.3}
+    assert ranked_clusters({"clusters": [large, grave]}) == [grave, large]
+
+
+def test_splits_and_merges_are_said() -> None:
+    evidence = round_evidence(2, "reject") | {
+        "cluster_changes": [
+            {
+                "kind": "merge",
+                "source": "c004",
+                "target": "c001",
+                "failures": 9,
+                "source_label": "a",
+                "target_label": "b",
+            },
+            {
+                "kind": "split",
+                "source": "c002",
+                "target": "c007",
+                "failures": 46,
+                "source_label": "c",
+                "target_label": "d",
+            },
+        ]
+    }
+    merged, split = (
+        "c004 (a) is no class of its own: its 9 failures are now in c001 (b)",
+        ("c002 (c) was split: 46 of its failures are now in c007 (d)"),
+    )
+    page = Page(render_report([evidence])).text
+    assert merged in page
+    assert split in page
+
+
+def test_clusters_that_more_inputs_are_like_are_named() -> None:
+    evidence = round_evidence(2, "reject")
+    evidence["drift"]["growing"] = [{"cluster_id": "c009", "today": 0.12, "trained": 0.02, "low": 0.05}]
+    said = "12.0% of the inputs are most like the failures of c009 (none in this round), of what v1 was trained on 2.0%"
+    assert said in Page(render_report([evidence])).text
 
 
 def test_drift_is_said_with_what_is_new() -> None:
