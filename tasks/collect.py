@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 CONFLICTING = ("inferences", "demonstrations", "preferences")
+PIECE_ROWS = 65_536  # rows typed at a time; while the next are, the last are redacted
 BOOKKEEPING = ("position", "part", "row", "source", "content_hash", "key")
 
 
@@ -79,7 +80,8 @@ class _Stage:
         self.parts.append((source, part))
         mapping, before = make_mapping(source), self.position
         for batch in part.batches:
-            self._add(tx, batch if mapping is None else self._map(batch, mapping))
+            for rows in batch.iter_slices(PIECE_ROWS):
+                self._add(tx, rows if mapping is None else self._map(rows, mapping))
         self.cursors.append(
             {
                 "source": source.name,
@@ -242,6 +244,7 @@ def _recogniser(config: Config) -> Callable[[str], list[tuple[int, int]]] | None
 
 def _store(tx: Transaction, stage: _Stage, config: Config) -> Collected:
     by_kind = {}
+    tx.run("write_in_any_order")
     for kind in KINDS:
         if files := stage.files.get(kind.table):
             with tx.incoming(files):

@@ -141,6 +141,8 @@ def _type_as(
     for kind, shape in _candidates(keys):
         if rows.height:
             tx.load("parse_records", rows, shape=shape)
+            tx.run("match_spaced_records")
+            tx.run("match_records_without_slices")
             typed = tx.frame(f"type_{kind.table}", suspicious=PREFILTER)
             if typed.height:
                 frames.append((kind, typed))
@@ -177,19 +179,38 @@ def redact(kind: Kind, frame: "pl.DataFrame", redactor: Redactor | None) -> "pl.
         return frame.drop("is_suspicious")
     rows = frame if redactor.finds_names else frame.filter(pl.col("is_suspicious"))
     clean = frame[:0] if redactor.finds_names else frame.filter(~pl.col("is_suspicious"))
-    replaced = [
-        pl.Series(name, [_redact_text(name, text, redactor) for text in rows[name]], dtype=pl.String)
-        for name in kind.texts
-    ]
-    redacted = rows.with_columns(replaced)
+    redacted = rows.with_columns([_redact_texts(rows[name], redactor) for name in kind.texts])
     if "input" in kind.texts:
         hashes = [hashlib.sha256(text.encode()).hexdigest() for text in redacted["input"]]
         redacted = redacted.with_columns(pl.Series("input_hash", hashes, dtype=pl.String))
     return pl.concat([clean, redacted]).drop("is_suspicious")
 
 
-def _redact_text(name: str, text: str, redactor: Redactor) -> str:
-    if name != "input":
-        return redactor.redact(text)
-    messages = [message | {"content": redactor.redact(message["content"])} for message in json.loads(text)]
-    return json.dumps(messages, ensure_ascii=False, separators=(",", ":"))
+def _redact_texts(texts: "pl.Series", redactor: Redactor) -> "pl.Series":
+    """The texts of a column redacted; of an input each message by itself."""
+    import polars as pl
+
+    if texts.name != "input":
+        stand_ins = _stand_ins(texts.to_list(), redactor)
+        redacted = [stand_ins.get(text, text) for text in texts]
+    else:
+        inputs = [json.loads(text) for text in texts]
+        stand_ins = _stand_ins([message["content"] for messages in inputs for message in messages], redactor)
+        for message in (message for messages in inputs for message in messages):
+            message["content"] = stand_ins.get(message["content"], message["content"])
+        redacted = [_compact(messages) for messages in inputs]
+    return pl.Series(texts.name, redacted, dtype=pl.String)
+
+
+def _stand_ins(texts: list[str], redactor: Redactor) -> dict[str, str]:
+    """What takes the place of those texts in which something may be found; system prompts and labels recur, so each
+    text is looked at once."""
+    import polars as pl
+
+    different = pl.Series(texts, dtype=pl.String).unique()
+    if not redactor.finds_names:
+        different = different.filter(different.str.contains(PREFILTER))
+    return {text: redactor.redact(text) for text in different}
+
+
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

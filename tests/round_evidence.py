@@ -166,7 +166,7 @@ def round_evidence(number: int, verdict: str, seed: int = 7) -> dict[str, Any]:
         },
         "clusters": _clusters(rng, 0.82 if good else 0.4),
         "cluster_changes": [
-            {"kind": "split", "source": "c002", "target": "c001", "failures": 12, "source_label": "a", "target_label": "b"}
+            {"kind": "split", "failures": 9, "source": "c2", "source_label": "a", "target": "c1", "target_label": "d"}
         ],
         "blend": [
             _part("correction", "production", {"person:maria": 204, "person:jonas": 167}),

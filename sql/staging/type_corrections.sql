@@ -8,7 +8,8 @@ with typed as materialized (
         record.producer as corrected_by,
         make_timestamp(epoch_us(try_cast(record.created_at as timestamptz))) as created_at
     from parsed
-    where record.record = 'correction'
+    where is_exact
+      and record.record = 'correction'
       and record.inference_id <> ''
       and record.corrected_output <> ''
       and is_producer(record.producer)

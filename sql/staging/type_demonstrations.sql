@@ -10,7 +10,8 @@ with typed as materialized (
         coalesce(record.slices::varchar, '{}') as slices,
         make_timestamp(epoch_us(try_cast(record.created_at as timestamptz))) as created_at
     from parsed
-    where record.record = 'demonstration'
+    where is_exact
+      and record.record = 'demonstration'
       and record.demonstration_id <> ''
       and len(record.messages) > 1
       and record.messages[-1].role = 'assistant'

@@ -10,7 +10,8 @@ with typed as materialized (
         coalesce(record.slices::varchar, '{}') as slices,
         make_timestamp(epoch_us(try_cast(record.created_at as timestamptz))) as created_at
     from parsed
-    where record.record = 'inference'
+    where is_exact
+      and record.record = 'inference'
       and record.inference_id <> ''
       and len(record.messages) > 0
       and record.messages[-1].role = 'user'

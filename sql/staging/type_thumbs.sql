@@ -8,7 +8,8 @@ with typed as materialized (
         record.producer as producer,
         make_timestamp(epoch_us(try_cast(record.created_at as timestamptz))) as created_at
     from parsed
-    where record.record = 'thumb'
+    where is_exact
+      and record.record = 'thumb'
       and record.inference_id <> ''
       and record.value in ('up', 'down')
       and is_producer(record.producer)

@@ -72,6 +72,19 @@ def test_an_unchanged_file_is_not_read_again(workload: Workload) -> None:
     assert workload.value("select count(*) from collections") == 1
 
 
+def test_a_batch_is_taken_in_pieces_and_its_rows_keep_their_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.collect.PIECE_ROWS", 3)
+    workload = quarantining(tmp_path)
+    rows = [json.dumps(inference(f"i{number}")) for number in range(10)]
+    rows[1], rows[7] = "{", rows[4]
+    workload.write("a", "\n".join(rows).encode())
+    assert counts(workload.collect()) == (10, 8, 1, 1)
+    assert workload.rows("select row from quarantined_rows") == [{"row": 2}]
+    assert reconciles(workload)
+
+
 def test_the_same_file_twice_is_known(workload: Workload) -> None:
     path = workload.write("a", traffic(2))
     workload.collect()
