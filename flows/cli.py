@@ -248,6 +248,42 @@ def export(
     typer.echo(f"{lines} lines in {out}")
 
 
+clusters = typer.Typer(help="Classes of failures, and what they are called.", no_args_is_help=True)
+app.add_typer(clusters, name="clusters")
+
+
+@clusters.command("list")
+def list_clusters(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Every class of failures, the largest first."""
+    with _one_line_errors(config):
+        from tasks.config import load_config
+        from tasks.names import known_clusters
+
+        found = known_clusters(load_config(config))
+    if as_json:
+        _print_json(found)
+    else:
+        from flows.tables import print_clusters
+
+        print_clusters(found)
+
+
+@clusters.command("name")
+def name_cluster(
+    cluster_id: Annotated[str, typer.Argument(help="Its id, such as c001.")],
+    label: Annotated[str, typer.Argument(help="What it is called from now on.")],
+    by: Annotated[str, typer.Option(help="Who names it; on record.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Give a class a name that stays, whatever is found for it."""
+    with _one_line_errors(config):
+        from tasks.config import load_config
+        from tasks.names import name_cluster as give_name
+
+        give_name(load_config(config), cluster_id, label, f"person:{by}")
+    typer.echo(f"{cluster_id} is called {label.strip()!r} from now on.")
+
+
 quarantine = typer.Typer(help="Rows that could not be taken, with the reason.", no_args_is_help=True)
 app.add_typer(quarantine, name="quarantine")
 

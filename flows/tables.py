@@ -1,4 +1,4 @@
-"""Terminal tables of `flywheel status` and `flywheel lineage`."""
+"""Terminal tables of `flywheel status`, `clusters`, `quarantine list` and `lineage`."""
 
 from collections import Counter
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from tasks.headlines import plain
 
 SHOWN_ROWS = 50
 
@@ -60,6 +62,21 @@ def print_quarantine(rows: list[dict[str, Any]], console: Console | None = None)
     more = f"; the first {SHOWN_ROWS} are shown, all of them with --json" if len(rows) > SHOWN_ROWS else ""
     console.print(f"{len(rows)} rows{more}. One of them whole: flywheel quarantine show ID")
     console.print("Mend them where they came from, then: flywheel quarantine retry")
+
+
+def print_clusters(rows: list[dict[str, Any]], console: Console | None = None) -> None:
+    """Each class of failures with its size and name."""
+    console = console or Console(highlight=False)
+    if not rows:
+        console.print("There are no classes of failures yet; a round finds them.")
+        return
+    table = Table("id", "failures", "latest", "since round", "called", "by", box=None, pad_edge=False)
+    for row in rows[:SHOWN_ROWS]:
+        counts = (row["cluster_id"], str(row["failures"]), f"{row['latest']:%Y-%m-%d}", str(row["first_round"]))
+        table.add_row(*counts, escape(plain(row["label"], 80)), escape(plain(row["label_by"] or "-")))
+    console.print(table)
+    more = f"; the {SHOWN_ROWS} largest are shown, all of them with --json" if len(rows) > SHOWN_ROWS else ""
+    console.print(f"{len(rows)} classes{more}. To name one: flywheel clusters name ID NAME --by YOU")
 
 
 def print_lineage(lineage: dict[str, Any], console: Console | None = None) -> None:

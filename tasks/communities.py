@@ -3,8 +3,10 @@
 1. Louvain's method (Blondel et al. 2008) on the graph of neighbours, at a falling resolution, makes a tree: many small
    communities, joined level by level.
 2. Each branch is cut where the map equation is least (`tasks.graph`).
-3. Noise is left over: communities too small or too loose, and members that hang on by a thread.
-4. Classes that there were before stay, and take in what belongs to them (`tasks.continuity`).
+3. Communities that are hardly apart are one: in a great many rows without any parts, neighbours are few beside those
+   who are as near, and the graph alone would cut them up.
+4. Noise is left over: communities too small or too loose, and members that hang on by a thread.
+5. Classes that there were before stay, and take in what belongs to them (`tasks.continuity`).
 """
 
 from dataclasses import replace
@@ -20,10 +22,12 @@ NEIGHBOURS = (10, 30)  # fewest and most; in between, twice as many as the small
 PIECE = 16  # rows that a community of the finest level holds, about
 COARSEST = 0.1  # resolution of the last level
 TOLL = 0.1  # bits a step that a cut has to save a community's members, or it is not made
+APART = 0.18  # how far two communities have to be apart, in units of how far their members are from one another
 COHESION = 0.2  # of the way from how alike any two rows are to being the same, that a class's members have to come
 ALIKE = 0.7  # mean cosine from which rows are a class, though nothing else is there to set them apart
 FARTHER = 1.75  # times a community's usual distance to neighbours, from which a node is noise
 FEW = 0.5  # if its share of neighbours in that community is below this (else from twice as far)
+BLOCK = 1_024  # communities compared with others at once
 
 
 class Communities(NamedTuple):
@@ -57,27 +61,14 @@ def find_communities(
     else:
         ids, distances = nearest(rows, count, seed)
         links = weigh(ids, distances)
-        fresh = _find(rows, links, ids, distances, copies, min_size, seed)
+        fresh = settle(links, cut(*ladder(links, seed), copies, min_size), copies, min_size)
+        fresh = unite(vectors, fresh, copy_of)
+        fresh[is_stray(fresh, ids, distances) & (copies < min_size)] = -1
+        fresh = np.where(_is_class(rows, fresh, copies)[fresh], fresh, -1)
         labels, changes = carry_over(links, fresh, old, copies, min_size)
     numbers = _numbers(labels, copies, known, min_size)
     changes = [replace(change, target=int(numbers[change.target])) for change in changes]
     return Communities(np.append(numbers, -1)[labels][copy_of], changes)
-
-
-def _find(
-    rows: "np.ndarray",
-    links: Links,
-    ids: "np.ndarray",
-    distances: "np.ndarray",
-    copies: "np.ndarray",
-    min_size: int,
-    seed: int,
-) -> "np.ndarray":
-    import numpy as np
-
-    labels = settle(links, cut(*ladder(links, seed), copies, min_size), copies, min_size)
-    labels[is_stray(labels, ids, distances) & (copies < min_size)] = -1
-    return np.where(_is_class(rows, labels, copies)[labels], labels, -1)
 
 
 def ladder(links: Links, seed: int) -> tuple[Links, "np.ndarray", list["np.ndarray"]]:
@@ -164,22 +155,67 @@ def is_stray(labels: "np.ndarray", ids: "np.ndarray", distances: "np.ndarray") -
     return np.asarray((labels < 0) | (mean > np.where(few, FARTHER, 2 * FARTHER) * usual[labels + 1]))
 
 
+def unite(vectors: "np.ndarray", labels: "np.ndarray", copy_of: "np.ndarray") -> "np.ndarray":
+    """The labels of nodes, without gaps, once communities that are hardly apart and nearest to each other are one.
+
+    `copy_of` is the node that each of the vectors is (vectors). It goes on as long as there are any.
+    """
+    import numpy as np
+
+    kept = labels >= 0
+    labels[kept] = np.unique(labels[kept], return_inverse=True)[1]
+    sums, sizes = _sums(vectors, labels[copy_of])
+    places = np.arange(len(sizes))
+    while True:
+        found, merged = np.unique(_hardly_apart(sums, sizes), return_inverse=True)
+        if len(found) == len(sizes):
+            return np.asarray(np.append(places, -1)[labels])
+        places = merged[places]
+        sums, sizes = _sums(sums, merged)[0], np.bincount(merged, sizes)
+
+
+def _hardly_apart(sums: "np.ndarray", sizes: "np.ndarray") -> "np.ndarray":
+    """For each community the one that it goes into: itself, or the other of a pair.
+
+    Two are the farther apart the less alike their members are than members of one, over how unlike these are.
+    """
+    import numpy as np
+
+    means, within, everyone = sums / sizes[:, None], _mean_cosine(sums, sizes), np.arange(len(sizes))
+    other, least = everyone.copy(), np.full(len(sizes), np.inf)
+    for start in range(0, len(sizes), BLOCK):
+        part = everyone[start : start + BLOCK]
+        alike = within[part, None] + within
+        apart = (alike - 2 * means[part] @ means.T) / np.maximum(2 - alike, 1e-9)
+        apart[part - start, part] = np.inf
+        other[part], least[part] = apart.argmin(axis=1), apart.min(axis=1)
+    pairs = (least < APART) & (other[other] == everyone)
+    return np.where(pairs, np.minimum(everyone, other), everyone)
+
+
 def _is_class(rows: "np.ndarray", labels: "np.ndarray", copies: "np.ndarray") -> "np.ndarray":
     """For each label, and last for noise, whether its members are more alike than any rows are, by COHESION;
 
     or alike enough whatever the others are.
     """
     import numpy as np
-    from scipy import sparse
 
-    kept = labels >= 0
-    shares = sparse.csr_matrix(
-        (copies[kept], (labels[kept], np.flatnonzero(kept))), shape=(labels.max() + 2, len(rows))
-    )
-    sums, sizes = shares @ rows, np.bincount(labels[kept], copies[kept], labels.max() + 2)
-    alike = _mean_cosine(sums, sizes)
+    alike = np.append(_mean_cosine(*_sums(rows, labels, copies)), 0)
     anyhow = _mean_cosine((copies @ rows)[None], np.array([copies.sum()]))
     return np.asarray((alike >= ALIKE) | (alike - anyhow > COHESION * (1 - anyhow)))
+
+
+def _sums(
+    rows: "np.ndarray", labels: "np.ndarray", copies: "np.ndarray | None" = None
+) -> tuple["np.ndarray", "np.ndarray"]:
+    """For each label from 0 on, the sum of its rows, each as often as it has copies, and how many these are."""
+    import numpy as np
+    from scipy import sparse
+
+    kept, count = np.flatnonzero(labels >= 0), int(labels.max(initial=-1)) + 1
+    times = (np.ones(len(rows)) if copies is None else copies)[kept].astype(np.float32)
+    shares = sparse.csr_matrix((times, (labels[kept], kept)), shape=(count, len(rows)))
+    return np.asarray(shares @ rows), np.bincount(labels[kept], times, count)
 
 
 def _mean_cosine(sums: "np.ndarray", sizes: "np.ndarray") -> "np.ndarray":

@@ -24,5 +24,5 @@ def name_cluster(config: Config, cluster_id: str, label: str, producer: str) -> 
         known = [row["cluster_id"] for row in tx.rows("list_clusters")]
         if cluster_id not in known:
             there = "there are none yet" if not known else f"there are {', '.join(sorted(known)[:20])}"
-            raise StateError(f"{cluster_id} is no cluster with failures; {there} (`flywheel clusters` shows them)")
+            raise StateError(f"{cluster_id} is no cluster with failures; {there} (`flywheel clusters list` shows them)")
         tx.run("insert_cluster_label", cluster_id=cluster_id, label=label.strip(), set_by=producer, set_at=now())

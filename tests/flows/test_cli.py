@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from tasks.collect import Collected
 from tasks.lineage import lineage, status
 from tasks.rounds import writing
 from tests.conftest import ROOT, Saved, Workload, correction, inference, make_workload, traffic, write_config
+from tests.tasks.test_cluster import clustered
 
 
 @pytest.fixture(autouse=True)
@@ -297,3 +299,26 @@ def test_an_error_that_ends_the_command_is_not_said_before() -> None:
     assert kept(logging.ERROR, "Encountered an exception", (ValueError, ValueError("x"), None))
     assert kept(logging.WARNING, "3 rows could not be taken")
     assert kept(logging.ERROR, "source chats: cannot connect", name="mlflow")
+
+
+def test_clusters_are_listed_and_named(tmp_path: Path) -> None:
+    workload = make_workload(tmp_path / "workload")
+    clustered(workload, "one", [("a", 0, 12), ("b", 1, 20)])
+    config = config_of(workload)
+    shown = flywheel("clusters", "list", "--config", config).stdout
+    assert re.search(r"c001 +20 +2026-03-01 +1 +wrong → right b", shown)
+    assert "2 classes. To name one: flywheel clusters name ID NAME --by YOU" in shown
+    named = flywheel("clusters", "name", "c002", "[red]late\x1b parcels", "--by", "maria", "--config", config)
+    assert named.exit_code == 0
+    shown = flywheel("clusters", "list", "--config", config).stdout
+    assert re.search(r"c002 +12 .* \[red\]late. parcels +person:maria", shown)
+    rows = json.loads(flywheel("clusters", "list", "--json", "--config", config).stdout)
+    assert [(row["cluster_id"], row["label_by"]) for row in rows] == [("c001", None), ("c002", "person:maria")]
+    said = refused("clusters", "name", "c007", "x", "--by", "maria", "--config", config)
+    assert "c007 is no cluster with failures; there are c001, c002 (`flywheel clusters list` shows them)" in said
+
+
+def test_where_there_are_no_clusters_it_says_so(tmp_path: Path) -> None:
+    workload = make_workload(tmp_path / "workload")
+    workload.collect("a", traffic(failures=1))
+    assert "no classes of failures yet" in flywheel("clusters", "list", "--config", config_of(workload)).stdout
