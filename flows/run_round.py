@@ -12,7 +12,7 @@ from typing import Any
 from prefect import flow, get_run_logger
 
 from flows.artifacts import publish_blend, publish_clusters, publish_verdict
-from tasks.collect import collect_task
+from flows.collect_failures import collect_task
 from tasks.config import Config, RoundRequest, check_base_folder, check_base_model, load_config
 from tasks.rounds import Round, has_work, keep_lease, open_or_resume, read_evidence, stage_of
 

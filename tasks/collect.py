@@ -16,10 +16,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
-
 from tasks.checks import import_function, make_check
 from tasks.config import Config, SourceConfig
 from tasks.db import Row, State, Transaction, scratch
@@ -315,21 +311,3 @@ def _frame(rows: list[Row]) -> Any:
     import polars as pl
 
     return pl.DataFrame(rows, infer_schema_length=None)
-
-
-@task(name="collect", cache_policy=NO_CACHE)
-def collect_task(config: Config) -> Collected:
-    """Prefect task around `collect`."""
-    collected = collect(config)
-    logger = get_run_logger()
-    if collected.read:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in collected.by_kind.items() if count) or "nothing"
-        logger.info(
-            "Read %d records: %d stored (%s), %d known already, %d quarantined",
-            collected.read, collected.stored, kinds, collected.known, collected.quarantined,
-        )  # fmt: skip
-    else:
-        logger.info("Nothing has changed in the %d sources", len(config.sources))
-    if collected.quarantined:
-        logger.warning("%d rows could not be taken: see `flywheel quarantine list`", collected.quarantined)
-    return collected
