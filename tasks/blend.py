@@ -1,7 +1,8 @@
 """Stages 5 and 6: corrections with representative demonstrations, frozen as a hashed snapshot.
 
 Corrections alone break a model. Every correction on the training side is taken, and beside them demonstrations that
-are drawn so that the whole resembles production: each slice of traffic gets the share that it has there.
+are drawn so that the whole resembles production: each slice of traffic gets the share that it has there. Of a group of
+near-duplicates, though, only a few are taken, each with another answer: what went viral is one failure.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from tasks.db import Row, State
 from tasks.errors import StateError
 from tasks.records import canonical_json, now
 from tasks.rounds import Round, record_evidence, writing
+from tasks.split import COPIES
 
 
 def apportion(total: int, weights: Mapping[str, float], available: Mapping[str, int]) -> dict[str, int]:
@@ -103,7 +105,7 @@ def blend(config: Config, round_: Round) -> Row:
         StateError: there is no correction to train on.
     """
     with State(config.database).transaction() as tx:
-        rows = tx.rows("list_training_rows", pinned_seq=round_.pinned_seq)
+        rows = tx.rows("list_training_rows", pinned_seq=round_.pinned_seq, copies=COPIES)
         production = {row["slices"]: row["share"] for row in tx.rows("list_slice_shares", pinned_seq=round_.pinned_seq)}
     corrections = [row for row in rows if row["signal"] == "correction"]
     demonstrations = [row for row in rows if row["signal"] == "demonstration"]
@@ -118,8 +120,19 @@ def blend(config: Config, round_: Round) -> Row:
     snapshot_hash = hashlib.sha256(content).hexdigest()
     path = config.round_folder(round_.round_id) / f"snapshot-{snapshot_hash[:12]}.jsonl"
     write_once(path, content)
-    _store(config, round_, chosen, snapshot_hash, path, production)
-    return {"hash": snapshot_hash, "rows": len(chosen), "corrections": len(corrections)}
+    copies = copies_left_out(rows)
+    _store(config, round_, chosen, snapshot_hash, path, production, copies)
+    return {"hash": snapshot_hash, "rows": len(chosen), "corrections": len(corrections), "copies_left_out": copies}
+
+
+def copies_left_out(rows: Sequence[Row]) -> dict[str, int]:
+    """How many usable rows stay out of the training rows as near-duplicates of some of them, by signal."""
+    there = {(row["signal"], row["group_hash"]): row["group_rows"] for row in rows}
+    counts = Counter[str]()
+    for (signal, _), count in there.items():
+        counts[signal] += count
+    counts.subtract(row["signal"] for row in rows)
+    return dict(counts)
 
 
 def _store(
@@ -129,6 +142,7 @@ def _store(
     snapshot_hash: str,
     path: Path,
     production: Mapping[str, float],
+    copies: Mapping[str, int],
 ) -> None:
     import polars as pl
 
@@ -154,7 +168,7 @@ def _store(
         tx.load("insert_snapshot_rows", frame, snapshot_hash=snapshot_hash)
         tx.run("set_round_snapshot", round_id=round_.round_id, snapshot_hash=snapshot_hash)
         summary = {"hash": snapshot_hash, "rows": len(rows), "slice_distance": _distance(rows, production)}
-        record_evidence(tx, round_, snapshot=summary, blend=composition(rows))
+        record_evidence(tx, round_, snapshot=summary, blend=composition(rows), copies_left_out=copies)
 
 
 def composition(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -186,6 +200,7 @@ def blend_task(config: Config, round_: Round) -> None:
     """Prefect task around `blend`."""
     made = blend(config, round_)
     get_run_logger().info(
-        "Snapshot %s: %d corrections with %d demonstrations",
+        "Snapshot %s: %d corrections with %d demonstrations; %d more corrections are copies of these",
         made["hash"][:12], made["corrections"], made["rows"] - made["corrections"],
+        made["copies_left_out"]["correction"],
     )  # fmt: skip

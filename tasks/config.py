@@ -130,12 +130,15 @@ class ClusterConfig(Model):
 
 
 class SplitConfig(Model):
-    """Shares of new rows that are held out, and the Jaccard similarity from which texts are near-duplicates."""
+    """Shares of new rows that are held out, and how similar texts are near-duplicates."""
 
     seed: int = 0
     unseen: HeldOut = Field(0.35, description="of production rows: failures and confirmed calls")
     anchor: HeldOut = Field(0.2, description="of given demonstrations")
-    near_duplicate: float = Field(0.8, gt=0.0, le=1.0)
+    near_duplicate: float = Field(0.8, gt=0.0, le=1.0, description="Jaccard similarity of their runs of three words")
+    near_meaning: float | None = Field(
+        0.95, gt=0.0, le=1.0, description="cosine of texts of eight words or fewer; null: their words alone count"
+    )
 
 
 class BlendConfig(Model):

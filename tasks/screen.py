@@ -1,8 +1,9 @@
 """Stage 2: which corrections can be used, and which inputs are near-duplicates of one another.
 
-Redaction of personal data is not done here yet: connect sources that carry none.
+Personal data is gone by now: texts are redacted on their way in (`tasks/redact.py`).
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from prefect import task
@@ -11,7 +12,8 @@ from prefect.logging import get_run_logger
 
 from tasks.config import Config
 from tasks.db import Row, State
-from tasks.duplicates import near_duplicates
+from tasks.duplicates import Pair, is_short, jaccard, near_duplicates, near_meanings, shingles
+from tasks.embed import embed
 from tasks.records import user_text
 from tasks.rounds import Round, record_evidence, writing
 from tasks.score import make_canonical
@@ -21,21 +23,39 @@ if TYPE_CHECKING:
 
 
 def screen(config: Config, round_: Round) -> dict[str, int]:
-    """Mark unusable corrections with the reason and record near-duplicate pairs; counts by reason."""
+    """Mark unusable corrections with the reason and record near-duplicates; counts by reason.
+
+    All inputs are joined anew each round, because that takes seconds for a hundred thousand. Pairs of inputs that have
+    the same side already are not listed again.
+    """
     with State(config.database).transaction() as tx:
         inputs = tx.rows("list_signal_inputs", pinned_seq=round_.pinned_seq)
-    pairs = near_duplicates({row["input_hash"]: user_text(row["input"]) for row in inputs}, config.split.near_duplicate)
+        sides = {row["input_hash"]: row["side"] for row in tx.rows("list_sides") if row["side"] != "none"}
+    texts = {row["input_hash"]: user_text(row["input"]) for row in inputs}
+    pairs = near_duplicates(texts, config.split.near_duplicate, sides)
+    meanings = _near_meanings(config, texts, sides)
+    alike = {key for pair in [*pairs, *meanings] for key in (pair.left, pair.right)} - sides.keys()
     with writing(config, round_, "screen") as tx:
         corrections = tx.rows("list_pinned_corrections", pinned_seq=round_.pinned_seq)
         if corrections:
             tx.load("exclude_corrections", _answers_frame(corrections, config), pinned_seq=round_.pinned_seq)
-        if pairs:
-            tx.load("merge_near_duplicates", _pairs_frame(pairs), round_id=round_.round_id)
+        if pairs or meanings:
+            tx.load("merge_near_duplicates", _pairs_frame(texts, pairs, meanings), round_id=round_.round_id)
         excluded = tx.rows("count_excluded_corrections", pinned_seq=round_.pinned_seq)
         counts = tx.rows("count_window", pinned_seq=round_.pinned_seq, round_id=round_.round_id)[0]
         counts["failure_rate"] = counts["failures"] / counts["inferences"] if counts["inferences"] else 0.0
-        record_evidence(tx, round_, counts=counts, excluded=excluded, near_duplicates=len(pairs))
-    return {row["reason"]: row["rows"] for row in excluded} | {"near-duplicate pairs": len(pairs)}
+        record_evidence(tx, round_, counts=counts, excluded=excluded, near_duplicates=len(alike))
+    return {row["reason"]: row["rows"] for row in excluded} | {"new inputs with a near-duplicate": len(alike)}
+
+
+def _near_meanings(config: Config, texts: Mapping[str, str], sides: Mapping[str, str]) -> list[Pair]:
+    """Pairs of short texts that mean the same; the encoder is loaded where there are new ones alone."""
+    threshold = config.split.near_meaning
+    short = {key: text for key, text in texts.items() if threshold is not None and is_short(text)}
+    if threshold is None or len(short) < 2 or short.keys() <= sides.keys():
+        return []
+    vectors = embed(State(config.database), list(short.values()), config.encoder)
+    return near_meanings(short, vectors, threshold, sides)
 
 
 def _answers_frame(corrections: list[Row], config: Config) -> "pl.DataFrame":
@@ -49,10 +69,16 @@ def _answers_frame(corrections: list[Row], config: Config) -> "pl.DataFrame":
     return pl.DataFrame(rows, schema=["correction_id", "answer", "said"], orient="row")
 
 
-def _pairs_frame(pairs: list[tuple[str, str, float]]) -> "pl.DataFrame":
+def _pairs_frame(texts: Mapping[str, str], pairs: list[Pair], meanings: list[Pair]) -> "pl.DataFrame":
     import polars as pl
 
-    return pl.DataFrame(pairs, schema=["left_hash", "right_hash", "jaccard"], orient="row")
+    found = {(pair.left, pair.right): pair.similarity for pair in pairs}
+    cosines = {(pair.left, pair.right): pair.similarity for pair in meanings}
+    for left, right in cosines.keys() - found.keys():
+        found[left, right] = jaccard(shingles(texts[left]), shingles(texts[right]))
+    rows = [(*keys, words, cosines.get(keys)) for keys, words in found.items()]
+    schema = {"left_hash": pl.String, "right_hash": pl.String, "jaccard": pl.Float64, "cosine": pl.Float64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 @task(name="screen", cache_policy=NO_CACHE)

@@ -1,8 +1,8 @@
 """Stage 4: each input gets its side once and for ever: `train`, `unseen` or `anchor`.
 
-A newcomer inherits the side of its direct near-duplicates; one that has neighbours on two sides is left out. All
-other newcomers are drawn by hash, stratified (failures within their cluster), near-duplicates together, the largest
-groups going to `train`. What was drawn is never drawn again.
+Newcomers that are near-duplicates of one another get one side. It is that of the earlier rows beside them; one that
+has neighbours on another side is left out. Groups without earlier neighbours are drawn by hash, stratified (failures
+within their cluster), the largest going to `train`. What was drawn is never drawn again.
 """
 
 import hashlib
@@ -27,6 +27,9 @@ Side = Literal["train", "unseen", "anchor", "none"]
 Kind = Literal["failure", "confirmed", "given"]
 
 TWO_SIDES = "near-duplicates on two sides"
+# Of a group of near-duplicates, so many with different answers are trained on, and become cases of one tier. Where the
+# answer hangs on what changes from copy to copy (an order number), one row would not show it, and five do.
+COPIES = 5
 
 
 @dataclass(frozen=True)
@@ -53,19 +56,22 @@ def draw_sides(
     old: Mapping[str, Drawn],
     config: SplitConfig,
 ) -> dict[str, Drawn]:
-    """The side of each newcomer, by input hash. The order of the arguments' rows makes no difference."""
+    """The side of each newcomer, by input hash. The order of the arguments' rows makes no difference.
+
+    Of the near-duplicates, `pairs` need hold no more than those that `tasks.duplicates` lists.
+    """
     pairs = list(pairs)
-    neighbours = _neighbours(pairs)
+    sided = {key: value for key, value in old.items() if value.side != "none"}
+    beside = _beside(pairs, sided)
+    free: dict[str, list[Newcomer]] = {}
     drawn: dict[str, Drawn] = {}
-    free = []
-    for newcomer in newcomers:
-        inherited = _inherit([old[n] for n in sorted(neighbours[newcomer.input_hash]) if n in old])
-        if inherited is None:
-            free.append(newcomer)
+    for group_hash, members in _group(newcomers, pairs, sided).items():
+        earlier = {key for member in members for key in beside[member.input_hash]}
+        if earlier:
+            drawn |= _inherit(members, beside, {key: sided[key] for key in earlier})
         else:
-            drawn[newcomer.input_hash] = inherited
-    drawn |= _draw_groups(free, pairs, config)
-    return _without_crossings(drawn, pairs)
+            free[group_hash] = members
+    return drawn | _draw_groups(free, config)
 
 
 def crossings(pairs: Iterable[tuple[str, str]], sides: Mapping[str, Drawn]) -> list[str]:
@@ -78,42 +84,50 @@ def crossings(pairs: Iterable[tuple[str, str]], sides: Mapping[str, Drawn]) -> l
     return sorted(crossed)
 
 
-def _neighbours(pairs: Iterable[tuple[str, str]]) -> defaultdict[str, set[str]]:
-    neighbours: defaultdict[str, set[str]] = defaultdict(set)
+def _beside(pairs: Iterable[tuple[str, str]], sided: Mapping[str, Drawn]) -> defaultdict[str, set[str]]:
+    """For each input, its near-duplicates that have a side."""
+    beside: defaultdict[str, set[str]] = defaultdict(set)
     for left, right in pairs:
-        neighbours[left].add(right)
-        neighbours[right].add(left)
-    return neighbours
+        if right in sided:
+            beside[left].add(right)
+        if left in sided:
+            beside[right].add(left)
+    return beside
 
 
-def _inherit(neighbours: Sequence[Drawn]) -> Drawn | None:
-    sided = [neighbour for neighbour in neighbours if neighbour.side != "none"]
-    sides = {neighbour.side for neighbour in sided}
-    if not sides:
-        return None
-    if len(sides) > 1:
-        return Drawn("none", TWO_SIDES, sided[0].group_hash)
-    return Drawn(sided[0].side, "near-duplicate of an earlier row", sided[0].group_hash)
-
-
-def _without_crossings(drawn: dict[str, Drawn], pairs: Sequence[tuple[str, str]]) -> dict[str, Drawn]:
-    """Leave out newcomers whose near-duplicates among the other newcomers inherited another side."""
-    crossed = set()
-    for left, right in pairs:
-        if left in drawn and right in drawn and len({drawn[left].side, drawn[right].side} - {"none"}) == 2:
-            crossed |= {left, right}
-    return {
-        key: Drawn("none", TWO_SIDES, value.group_hash) if key in crossed else value for key, value in drawn.items()
-    }
-
-
-def _draw_groups(
-    newcomers: Sequence[Newcomer], pairs: Sequence[tuple[str, str]], config: SplitConfig
-) -> dict[str, Drawn]:
-    group_of = components({newcomer.input_hash for newcomer in newcomers}, list(pairs))
+def _group(
+    newcomers: Sequence[Newcomer], pairs: Sequence[tuple[str, str]], sided: Mapping[str, Drawn]
+) -> dict[str, list[Newcomer]]:
+    """Newcomers that near-duplicates connect, also by way of inputs that have no side and are no newcomers."""
+    keys = {newcomer.input_hash for newcomer in newcomers} | {key for pair in pairs for key in pair}
+    group_of = components(keys - sided.keys(), pairs)
     groups: defaultdict[str, list[Newcomer]] = defaultdict(list)
     for newcomer in newcomers:
         groups[group_of[newcomer.input_hash]].append(newcomer)
+    return groups
+
+
+def _inherit(
+    members: Sequence[Newcomer], beside: Mapping[str, set[str]], earlier: Mapping[str, Drawn]
+) -> dict[str, Drawn]:
+    """The members' side: that of the earlier rows beside any of them, `train` where there are several.
+
+    A member beside a row of another side is left out: it may neither be trained on nor held out.
+    """
+    side, first = min((_PRECEDENCE.index(value.side), key) for key, value in earlier.items())
+    group = earlier[first].group_hash
+    taken = Drawn(_PRECEDENCE[side], "near-duplicate of an earlier row", group)
+    drawn = {}
+    for member in members:
+        others = {earlier[key].side for key in beside[member.input_hash]} - {taken.side}
+        drawn[member.input_hash] = Drawn("none", TWO_SIDES, group) if others else taken
+    return drawn
+
+
+_PRECEDENCE: tuple[Side, ...] = ("train", "unseen", "anchor")
+
+
+def _draw_groups(groups: Mapping[str, Sequence[Newcomer]], config: SplitConfig) -> dict[str, Drawn]:
     strata: defaultdict[tuple[Kind, str], list[str]] = defaultdict(list)
     for group_hash, members in groups.items():
         kind, stratum = min((_RANK[m.kind], m.kind, m.stratum) for m in members)[1:]
@@ -165,7 +179,7 @@ def split(config: Config, round_: Round) -> dict[str, int]:
         tx.run("set_correction_uses")
         tx.run("retire_crossing_cases", hashes=retired, round_id=round_.round_id)
         tx.run("retire_excluded_cases", round_id=round_.round_id, pinned_seq=round_.pinned_seq)
-        tx.run("insert_regression_cases", round_id=round_.round_id, pinned_seq=round_.pinned_seq)
+        tx.run("insert_regression_cases", round_id=round_.round_id, pinned_seq=round_.pinned_seq, copies=COPIES)
         counts = {row["side"]: row["inputs"] for row in tx.rows("count_sides", round_id=round_.round_id)}
         record_evidence(tx, round_, sides=counts, suite=tx.rows("count_suite", round_id=round_.round_id))
     return counts

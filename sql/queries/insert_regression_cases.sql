@@ -1,5 +1,6 @@
--- Parameters: $round_id, $pinned_seq. New cases, one a group of near-duplicates and answer: fixed for corrections
--- that are trained on, unseen for held-out production rows, anchor for held-out given demonstrations.
+-- Parameters: $round_id, $pinned_seq, $copies. New cases, one a group of near-duplicates and answer, and no more than
+-- `copies` of a group in one tier: fixed for corrections that are trained on, unseen for held-out production rows,
+-- anchor for held-out given demonstrations.
 insert into regression_cases by name
 with candidates as (
     select
@@ -22,10 +23,14 @@ active as (
     where regression_cases.retired_round is null
 ),
 
-final as (
+taken as (
+    select group_hash, tier, count(*) as cases from active group by group_hash, tier
+),
+
+one_an_answer as (
     select
-        signal_id as case_id, input, input_hash, answer as expected, tier, stratum, cluster_id, slices,
-        signal_id, producer, source, $round_id as added_round
+        candidates.*,
+        max(ingest_seq) over (partition by group_hash, tier, answer) as last_seq
     from candidates
     anti join active
         on candidates.group_hash = active.group_hash
@@ -33,7 +38,17 @@ final as (
         and candidates.answer = active.expected
     where tier is not null
       and signal_id not in (select case_id from regression_cases)
-    qualify row_number() over (partition by candidates.group_hash, tier, answer order by signal_id) = 1
+    qualify row_number() over (partition by group_hash, tier, answer order by signal_id) = 1
+),
+
+final as (
+    select
+        signal_id as case_id, input, input_hash, answer as expected, tier, stratum, cluster_id, slices,
+        signal_id, producer, source, $round_id as added_round
+    from one_an_answer
+    left join taken using (group_hash, tier)
+    qualify row_number() over (partition by group_hash, tier order by last_seq desc, signal_id)
+        + coalesce(taken.cases, 0) <= $copies
 )
 
 select * from final;

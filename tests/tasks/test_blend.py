@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from tasks.blend import apportion, blend, choose, composition, snapshot_bytes, write_once
 from tasks.errors import StateError
-from tests.conftest import Workload, correction, inference, make_workload, thumb, traffic
+from tasks.rounds import read_evidence
+from tasks.split import COPIES
+from tests.conftest import Workload, correction, distinct, inference, make_workload, thumb, traffic
 
 KEYS = st.sampled_from("abcdef")
 WEIGHTS = st.dictionaries(KEYS, st.floats(0, 1))
@@ -190,3 +192,35 @@ def test_of_near_duplicates_one_row_is_trained_on(workload: Workload) -> None:
     records = [inference(f"i{n}", "the very same words of one ticket in a row") for n in range(5)]
     workload.collect("a", [*records, *(correction(f"i{n}", minutes=n) for n in range(5))])
     assert blended(workload)["rows"] == 1
+
+
+def viral(count: int, answers: int, start: int = 0) -> list[dict[str, Any]]:
+    """Corrections of one long text with another number in it each time."""
+    text = distinct("viral", 40)
+    records = []
+    for n in range(start, start + count):
+        records += [inference(f"v{n:04}", f"{text} {n}"), correction(f"v{n:04}", f"answer {n % answers}")]
+    return records
+
+
+def test_one_viral_failure_is_a_few_rows_and_a_few_cases(workload: Workload) -> None:
+    """A thousand near-copies with different answers must neither fill the training set nor the suite."""
+    workload.collect("a", [*viral(300, answers=100), *traffic(failures=20)])
+    made = blended(workload)
+    others = workload.value("select count(*) from sides where side = 'train' and reason = 'drawn'") - 300
+    assert made["corrections"] == COPIES + others
+    assert made["copies_left_out"] == {"correction": 300 - COPIES}
+    assert read_evidence(workload.config)[0]["copies_left_out"] == {"correction": 300 - COPIES}
+    cases = workload.rows("select distinct expected from regression_cases where expected like 'answer%'")
+    assert len(cases) == COPIES
+
+
+def test_of_copies_the_latest_answers_are_trained_on(workload: Workload) -> None:
+    """Where the right answer to a viral question has changed, the old one must not keep the new one out."""
+    workload.collect("a", viral(20, answers=20))
+    workload.close(workload.to_split())
+    workload.collect("b", viral(COPIES, answers=1_000, start=500))
+    blended(workload)
+    answers = workload.rows("select corrected_output from corrections join snapshot_rows on correction_id = signal_id")
+    assert {row["corrected_output"] for row in answers} == {f"answer {500 + n}" for n in range(COPIES)}
+    assert workload.value("select count(*) from regression_cases where retired_round is null") == COPIES

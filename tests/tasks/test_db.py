@@ -202,7 +202,7 @@ def test_a_home_that_is_a_file_is_one_clear_line(tmp_path: Path) -> None:
 
 def test_commands_that_only_look_create_nothing(tmp_path: Path) -> None:
     path = tmp_path / "home" / "state.duckdb"
-    with pytest.raises(StateError, match=r"does not exist yet; run `flywheel run run_round"):
+    with pytest.raises(StateError, match=r"does not exist yet; run `flywheel run collect_failures"):
         require_state(path)
     assert not path.parent.exists()
 

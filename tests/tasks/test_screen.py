@@ -106,8 +106,36 @@ def test_near_duplicates_are_found_among_everything_with_an_answer(workload: Wor
     workload.collect(
         "a", [inference("i", text), correction("i"), demonstration("d", near), inference("lonely", near + " a")]
     )
-    assert screen(workload.config, workload.open())["near-duplicate pairs"] == 1
+    assert screen(workload.config, workload.open())["new inputs with a near-duplicate"] == 2
     assert workload.value("select jaccard from near_duplicates") == pytest.approx(12 / 13)
+
+
+def test_short_texts_that_mean_the_same_are_near_duplicates(workload: Workload) -> None:
+    """Their runs of three words would never show it."""
+    texts = ["reset my password", "please reset my password", "I want to change my address"]
+    workload.collect("a", [demonstration(f"d{n}", text) for n, text in enumerate(texts)])
+    screen(workload.config, workload.open())
+    pairs = workload.rows("select jaccard < 0.8 as is_far, cosine >= 0.85 as is_near from near_duplicates")
+    assert pairs == [{"is_far": True, "is_near": True}]
+
+
+@pytest.mark.parametrize("changes", [{"split": {"near_meaning": None}}, {}])
+def test_the_encoder_reads_short_texts_alone_and_can_be_left_out(tmp_path: Path, changes: dict[str, Any]) -> None:
+    workload = make_workload(tmp_path, **changes)
+    words = {} if changes else {"words": 9}
+    workload.collect("a", [demonstration(f"d{n}", distinct(f"d{n}", **words)[: 30 if changes else None]) for n in "ab"])
+    screen(workload.config, workload.open())
+    assert workload.value("select count(*) from embeddings") == 0
+
+
+def test_a_later_round_finds_the_side_of_a_near_duplicate(workload: Workload) -> None:
+    text = distinct("x", 30)
+    workload.collect("a", [demonstration("d", text)])
+    workload.close(workload.to_split())
+    workload.collect("b", [demonstration(f"e{n}", f"{text} {n}") for n in range(50)])
+    workload.to_split()
+    assert workload.value("select count(*) from near_duplicates") < 150
+    assert workload.rows("select distinct side from sides") == [{"side": "train"}]
 
 
 def test_the_counts_of_the_window_are_in_the_evidence(workload: Workload) -> None:

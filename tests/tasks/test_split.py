@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 
 import pytest
 from hypothesis import given, settings
@@ -12,10 +13,10 @@ from hypothesis import strategies as st
 
 from tasks.blend import blend
 from tasks.config import SplitConfig
-from tasks.duplicates import jaccard, shingles
+from tasks.duplicates import jaccard, near_duplicates, shingles
 from tasks.records import user_text
 from tasks.screen import screen
-from tasks.split import TWO_SIDES, Drawn, Kind, Newcomer, Side, crossings, draw_sides, split
+from tasks.split import COPIES, TWO_SIDES, Drawn, Kind, Newcomer, Side, crossings, draw_sides, split
 from tests.conftest import Record, Workload, correction, demonstration, distinct, inference, thumb, traffic
 
 CONFIG = SplitConfig()
@@ -83,6 +84,39 @@ def test_the_order_of_rows_makes_no_difference(
         dict(rng.sample(list(old.items()), len(old))), CONFIG,
     )  # fmt: skip
     assert first == again
+
+
+copied = st.lists(st.tuples(st.integers(0, 2), st.lists(st.integers(0, 11), max_size=2)), min_size=1, max_size=9)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(copied, min_size=1, max_size=3), st.sampled_from(KINDS), st.integers(0, 3))
+def test_the_pairs_that_are_listed_are_enough_to_keep_the_sides_apart(
+    rounds: list[list[tuple[int, list[int]]]], kind: Kind, seed: int
+) -> None:
+    """Rounds of near-copies, split by the few pairs that the join lists and checked on all there are."""
+    texts: dict[str, str] = {}
+    sides: dict[str, Drawn] = {}
+    for number, copies in enumerate(rounds):
+        fresh = []
+        for n, (base, places) in enumerate(copies):
+            words = [f"{base}w{place}" if place not in places else f"r{number}n{n}p{place}" for place in range(12)]
+            texts[f"{number}{n}"] = " ".join(words)
+            fresh.append(Newcomer(f"{number}{n}", kind, ""))
+        pairs = near_duplicates(texts, 0.4, {key: drawn.side for key, drawn in sides.items() if drawn.side != "none"})
+        config = SplitConfig(unseen=0.5, anchor=0.5, seed=seed)
+        sides |= draw_sides(fresh, [(pair.left, pair.right) for pair in pairs], sides, config)
+    sets = {key: shingles(text) for key, text in texts.items()}
+    for left, right in combinations(texts, 2):
+        if jaccard(sets[left], sets[right]) >= 0.4:
+            assert len({sides[left].side, sides[right].side} - {"none"}) < 2
+
+
+def test_newcomers_between_two_sides_are_trained_on_unless_they_are_beside_what_is_held_out() -> None:
+    old = {"o1": Drawn("train", "drawn", "o1"), "o2": Drawn("unseen", "drawn", "o2")}
+    pairs = [("n0000", "o1"), ("n0000", "n0001"), ("n0001", "n0002"), ("n0002", "o2")]
+    drawn = draw_sides(many(3, "failure"), pairs, old, CONFIG)
+    assert [drawn[f"n{n:04}"].side for n in range(3)] == ["train", "train", "none"]
 
 
 def many(count: int, kind: Kind, stratum: str = "", prefix: str = "n") -> list[Newcomer]:
@@ -240,13 +274,35 @@ def test_old_rows_that_turn_out_to_be_copies_retire_the_case(workload: Workload)
 
     with State(workload.config.database).transaction() as tx:
         frame = pl.DataFrame(
-            {"left_hash": [min(held_out, trained)], "right_hash": [max(held_out, trained)], "jaccard": [0.9]}
+            {
+                "left_hash": [min(held_out, trained)],
+                "right_hash": [max(held_out, trained)],
+                "jaccard": [0.9],
+                "cosine": [None],
+            }
         )
         tx.load("merge_near_duplicates", frame, round_id=2)
     split(workload.config, round_)
     case = workload.rows("select * from regression_cases where input_hash = ?", held_out)[0]
     assert (case["retired_round"], case["retired_because"]) == (2, "near-duplicate of a training row")
     assert workload.value("select side from sides where input_hash = ?", held_out) == "unseen"
+
+
+def test_a_viral_text_that_is_held_out_is_a_few_cases(workload: Workload) -> None:
+    """Each case counts alike in the gate; a group that has grown since it was drawn must not outvote the others."""
+    workload.collect("a", traffic(failures=20))
+    workload.close(workload.to_split())
+    held_out = workload.value("select min(input_hash) from sides where side = 'unseen'")
+    id_ = workload.value("select inference_id from inferences where input_hash = ?", held_out)
+    text = distinct(id_)
+    copies = [(f"c{n:03}", f"{text} n{n}") for n in range(100)]
+    workload.collect("b", [r for id_, text in copies for r in (inference(id_, text), correction(id_, f"answer {id_}"))])
+    workload.to_split()
+    assert workload.value("select count(*) from sides where side = 'unseen' and round_id = 2") == 100
+    in_group = workload.value(
+        "select count(*) from regression_cases join sides using (input_hash) where group_hash = ?", held_out
+    )
+    assert in_group == COPIES
 
 
 def second_round(workload: Workload, records: list[Record]) -> None:
