@@ -5,6 +5,7 @@ from pathlib import Path
 from tasks.config import Config
 from tasks.db import require_state
 from tasks.errors import ConfigError, StateError
+from tasks.screen import exclude_corrections
 from tasks.sources.openai_files import export_chat, export_preferences
 
 LAYOUTS = ("chat", "preferences")
@@ -13,6 +14,8 @@ LAYOUTS = ("chat", "preferences")
 def export(config: Config, layout: str, path: Path) -> int:
     """Write the usable signals to a file of JSON lines; how many there are. The file is there whole or not at all.
 
+    Corrections are screened as a round does it: an author's latest counts, and people who disagree are left out.
+
     Raises:
         ConfigError: there is no such layout.
         StateError: nothing has been collected, nothing is usable, or the file cannot be written.
@@ -20,10 +23,14 @@ def export(config: Config, layout: str, path: Path) -> int:
     if layout not in LAYOUTS:
         raise ConfigError(f"there is no format {layout}; write {' or '.join(LAYOUTS)}")
     with require_state(config.database).transaction() as tx:
+        # An unfinished round has pinned what it reads: what came in later waits for the next one here too.
+        unfinished = tx.row("open_round")
+        pinned = unfinished["pinned_seq"] if unfinished else tx.rows("next_ingest_seq")[0]["ingest_seq"] - 1
+        exclude_corrections(tx, config, pinned)
         if layout == "chat":
-            lines = list(export_chat(tx.rows("list_answers_to_export")))
+            lines = list(export_chat(tx.rows("list_answers_to_export", pinned_seq=pinned)))
         else:
-            lines = list(export_preferences(tx.rows("list_preferences_to_export")))
+            lines = list(export_preferences(tx.rows("list_preferences_to_export", pinned_seq=pinned)))
     if not lines:
         raise StateError(f"{config.name} has no signals for {layout} yet; collect corrections first")
     temporary = path.with_name(f".{path.name}.partial")

@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from tasks.config import Config
-from tasks.db import Row, State
+from tasks.db import Row, State, Transaction
 from tasks.duplicates import Pair, is_short, jaccard, near_duplicates, near_meanings, shingles
 from tasks.embed import embed
 from tasks.records import user_text
@@ -36,9 +36,7 @@ def screen(config: Config, round_: Round) -> dict[str, int]:
     meanings = _near_meanings(config, texts, sides)
     alike = {key for pair in [*pairs, *meanings] for key in (pair.left, pair.right)} - sides.keys()
     with writing(config, round_, "screen") as tx:
-        corrections = tx.rows("list_pinned_corrections", pinned_seq=round_.pinned_seq)
-        if corrections:
-            tx.load("exclude_corrections", _answers_frame(corrections, config), pinned_seq=round_.pinned_seq)
+        exclude_corrections(tx, config, round_.pinned_seq)
         if pairs or meanings:
             tx.load("merge_near_duplicates", _pairs_frame(texts, pairs, meanings), round_id=round_.round_id)
         excluded = tx.rows("count_excluded_corrections", pinned_seq=round_.pinned_seq)
@@ -46,6 +44,13 @@ def screen(config: Config, round_: Round) -> dict[str, int]:
         counts["failure_rate"] = counts["failures"] / counts["inferences"] if counts["inferences"] else 0.0
         record_evidence(tx, round_, counts=counts, excluded=excluded, near_duplicates=len(alike))
     return {row["reason"]: row["rows"] for row in excluded} | {"new inputs with a near-duplicate": len(alike)}
+
+
+def exclude_corrections(tx: Transaction, config: Config, pinned_seq: int) -> None:
+    """Decide for each correction up to a pass over the sources whether, and why, it is left out."""
+    corrections = tx.rows("list_pinned_corrections", pinned_seq=pinned_seq)
+    if corrections:
+        tx.load("exclude_corrections", _answers_frame(corrections, config), pinned_seq=pinned_seq)
 
 
 def _near_meanings(config: Config, texts: Mapping[str, str], sides: Mapping[str, str]) -> list[Pair]:

@@ -1,5 +1,5 @@
--- Every input with a usable right answer, for other trainers' files. Grain: one row a signal.
+-- Parameter: $pinned_seq. Every input with a usable right answer, for other trainers' files. Grain: one row a signal.
 select signal_id, input, answer as output
-from signals
+from signals_at($pinned_seq) as signals
 where excluded_because is null
 order by signal_id;

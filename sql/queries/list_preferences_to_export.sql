@@ -1,8 +1,9 @@
--- Every pair of a better and a worse answer: preferences, and corrections with what the model said. Grain: one row a pair.
+-- Parameter: $pinned_seq. Every pair of a better and a worse answer: preferences, and corrections with what the model
+-- said. Grain: one row a pair.
 select preference_id as signal_id, input, chosen, rejected from preferences
 union all
 select signal_id, signals.input, answer as chosen, inferences.output as rejected
-from signals
+from signals_at($pinned_seq) as signals
 join inferences using (inference_id)
 where signal = 'correction' and excluded_because is null
 order by signal_id;

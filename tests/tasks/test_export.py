@@ -34,6 +34,24 @@ def test_a_correction_is_a_better_and_a_worse_answer(workload: Workload, tmp_pat
     assert line["non_preferred_output"][0]["content"] == "no"
 
 
+@pytest.mark.parametrize("layout", ["chat", "preferences"])
+def test_what_a_round_would_leave_out_is_not_exported(workload: Workload, tmp_path: Path, layout: str) -> None:
+    """A revised correction, two people who disagree, and one that agrees with the model, before there was any round."""
+    calls = [inference(f"i{n}") for n in range(3)]
+    fixes = [correction("i0", "first"), correction("i0", "second", minutes=5), correction("i1", "wrong")]
+    workload.collect("a", calls + fixes + [correction("i2", "this"), correction("i2", "that", by="person:jo")])
+    path = tmp_path / "x.jsonl"
+    assert export(workload.config, layout, path) == 1
+    assert "second" in path.read_text()
+
+
+def test_what_came_in_after_an_open_round_waits(workload: Workload, tmp_path: Path) -> None:
+    workload.collect("a", [inference("i1"), correction("i1")])
+    workload.open()
+    workload.collect("b", [inference("i2"), correction("i2")])
+    assert export(workload.config, "chat", tmp_path / "x.jsonl") == 1
+
+
 def test_nothing_to_export_and_nowhere_to_write_are_said(workload: Workload, tmp_path: Path) -> None:
     workload.collect("a", [inference("i1")])
     with pytest.raises(StateError, match="no signals for chat yet"):
