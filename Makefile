@@ -57,4 +57,6 @@ $(READY): requirements/$(KIND).txt requirements/install.py pyproject.toml
 	@touch $(UNFINISHED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements/$(KIND).txt)"
 	$(BIN)/python requirements/install.py $(KIND)
+	@# Compiled once and kept beside the code; the first round would wait for it.
+	$(BIN)/python -c 'from tasks.duplicates import near_duplicates as join; join({"a": "one two", "b": "one two"}, 0.5)'
 	@rm -f $(UNFINISHED) && touch $@
