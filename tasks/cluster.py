@@ -5,6 +5,7 @@ are looked at each time (`tasks.communities`), and those that have a cluster kee
 with another; that is then on record.
 """
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -87,7 +88,7 @@ def _short(text: str) -> str:
 def features(state: State, texts: Sequence[str], wrongs: Sequence[str], config: Config) -> "np.ndarray":
     """Unit-length vectors (failures x 2 dimensions): the input's embedding beside that of how the output was wrong.
 
-    The input's alone, if `error_weight` is 0.
+    The latter half in words, half to the letter. The input's alone, if `error_weight` is 0.
     """
     import numpy as np
 
@@ -99,9 +100,28 @@ def features(state: State, texts: Sequence[str], wrongs: Sequence[str], config: 
     vectors[:, :width] = inputs
     del inputs  # a million failures take gigabytes
     vectors[:, width:] = embed(state, wrongs, config.encoder)
-    vectors[:, width:] *= weight
+    for start in range(0, len(wrongs), BLOCK):
+        half = vectors[start : start + BLOCK, width:]
+        half += to_the_letter(wrongs[start : start + BLOCK], width)
+        half *= weight / np.maximum(np.linalg.norm(half, axis=1, keepdims=True), 1e-12)
     vectors /= np.float32((1 + weight**2) ** 0.5)  # both halves have unit length
     return vectors
+
+
+def to_the_letter(wrongs: Sequence[str], width: int) -> "np.ndarray":
+    """Vectors (wrongs x width) that are the same for the same changes of fields, and unrelated for others.
+
+    A sentence encoder hardly tells `low → high` from `high → low`. Each change stands for a random direction, drawn
+    from its text (random indexing; Kanerva, Kristofersson and Holst 2000).
+    """
+    import numpy as np
+
+    rows = {}
+    for wrong in set(wrongs):
+        seeds = [list(hashlib.sha256(change.encode()).digest()) for change in wrong.split("; ")]
+        total = np.sum([np.random.default_rng(seed).normal(size=width) for seed in seeds], axis=0)
+        rows[wrong] = (total / np.linalg.norm(total)).astype(np.float32)
+    return np.stack([rows[wrong] for wrong in wrongs])
 
 
 def describe(members: Sequence[Sequence[Failure]], background: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.cluster import Failure, centroids, cluster, describe, difference, similarity
+from tasks.cluster import Failure, centroids, cluster, describe, difference, similarity, to_the_letter
 from tasks.db import State
 from tasks.names import name_cluster
 from tasks.rounds import Round, read_evidence
@@ -48,6 +48,30 @@ def bunch(rng: np.random.Generator, direction: int, count: int) -> np.ndarray:
     vectors = rng.normal(0, 0.05, (count, DIMENSIONS))
     vectors[:, direction] += 1
     return unit(vectors)
+
+
+def test_the_same_changes_are_the_same_and_the_reverse_is_another() -> None:
+    there, back, again, more = to_the_letter(["a: x → y", "a: y → x", "a: x → y", "a: x → y; b: 1 → 2"], 384)
+    assert np.array_equal(there, again)
+    assert abs(there @ back) < 0.2
+    assert there @ more == pytest.approx(0.5**0.5, abs=0.1)
+    assert np.linalg.norm(more) == pytest.approx(1)
+
+
+def test_failures_that_are_wrong_the_other_way_round_are_another_class(workload: Workload) -> None:
+    """The encoder finds `low → high` and `high → low` alike, and the inputs are alike too."""
+    rng = np.random.default_rng(0)
+    ways = {"up": ("low", "high"), "down": ("high", "low")}
+    texts = {way: [distinct(f"{way}{n}") for n in range(15)] for way in ways}
+    vectors = {text: vector for some in texts.values() for text, vector in zip(some, bunch(rng, 0, 15), strict=True)}
+    for way, (said, right) in ways.items():
+        calls = [inference(f"{way}{n}", text, output=said) for n, text in enumerate(texts[way])]
+        workload.collect(way, calls + [correction(f"{way}{n}", right) for n in range(15)])
+        vectors[f"{said} → {right}"] = np.eye(DIMENSIONS)[1]
+    remember(workload, vectors)
+    cluster(workload.config, screened(workload))
+    query = "select count(*) as n, count(distinct inference_id[1:2]) as ways from cluster_members group by cluster_id"
+    assert workload.rows(query) == [{"n": 15, "ways": 1}, {"n": 15, "ways": 1}]
 
 
 def test_a_vector_is_the_more_typical_the_nearer_it_is_to_its_own_centroid() -> None:
@@ -93,14 +117,15 @@ def remember(workload: Workload, vectors: dict[str, np.ndarray]) -> None:
 
 
 def kind(prefix: str, direction: int, count: int) -> tuple[list[Record], dict[str, np.ndarray]]:
-    """Corrected calls of one kind, and the vectors of their texts."""
+    """Corrected calls of one kind, wrong in the way that goes with the direction, and the vectors of their texts."""
+    answer = f"right {'abcdefgh'[direction]}"
     vectors = bunch(np.random.default_rng(direction), direction, count)
     texts = [distinct(f"{prefix}{n}") for n in range(count)]
     records = [inference(f"{prefix}{n:02}", text) for n, text in enumerate(texts)]
-    fixes = [correction(f"{prefix}{n:02}", f"right {prefix}") for n in range(count)]
+    fixes = [correction(f"{prefix}{n:02}", answer) for n in range(count)]
     wrong = np.zeros(DIMENSIONS)
     wrong[direction] = 1
-    return records + fixes, dict(zip(texts, vectors, strict=True)) | {f"wrong → right {prefix}": wrong}
+    return records + fixes, dict(zip(texts, vectors, strict=True)) | {f"wrong → {answer}": wrong}
 
 
 def clustered(workload: Workload, name: str, kinds: Iterable[tuple[str, int, int]]) -> Round:
