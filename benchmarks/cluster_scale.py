@@ -72,7 +72,6 @@ def measure(count: int, classes: int) -> dict[str, Any]:
     labels = find_communities(vectors, min_size=MIN_SIZE).labels
     seconds = time.perf_counter() - begun
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
-    print(json.dumps({"seconds": seconds}), file=sys.stderr)
     before = np.concatenate([labels, np.full(len(later) - count, -1)])
     begun = time.perf_counter()
     again = find_communities(later, min_size=MIN_SIZE, before=before)

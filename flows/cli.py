@@ -256,8 +256,8 @@ app.add_typer(clusters, name="clusters")
 def list_clusters(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Every class of failures, the largest first."""
     with _one_line_errors(config):
+        from tasks.cluster_names import known_clusters
         from tasks.config import load_config
-        from tasks.names import known_clusters
 
         found = known_clusters(load_config(config))
     if as_json:
@@ -277,8 +277,8 @@ def name_cluster(
 ) -> None:
     """Give a class a name that stays, whatever is found for it."""
     with _one_line_errors(config):
+        from tasks.cluster_names import name_cluster as give_name
         from tasks.config import load_config
-        from tasks.names import name_cluster as give_name
 
         give_name(load_config(config), cluster_id, label, f"person:{by}")
     typer.echo(f"{cluster_id} is called {label.strip()!r} from now on.")

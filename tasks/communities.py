@@ -141,9 +141,9 @@ def settle(links: Links, labels: "np.ndarray", copies: "np.ndarray", min_size: i
 
 
 def is_stray(labels: "np.ndarray", ids: "np.ndarray", distances: "np.ndarray") -> "np.ndarray":
-    """Which nodes hang on by a thread: farther from their neighbours than usual, and few of those are members;
+    """Which nodes hang on by a thread: farther from their neighbours than usual, with few members among these.
 
-    or else twice as much farther. Usual is the median, over the members, of the mean distance to the neighbours.
+    Or else twice as much farther. Usual is the median, over the members, of the mean distance to the neighbours.
     """
     import numpy as np
 
@@ -194,9 +194,9 @@ def _hardly_apart(sums: "np.ndarray", sizes: "np.ndarray") -> "np.ndarray":
 
 
 def _is_class(rows: "np.ndarray", labels: "np.ndarray", copies: "np.ndarray") -> "np.ndarray":
-    """For each label, and last for noise, whether its members are more alike than any rows are, by COHESION;
+    """For each label, and last for noise, whether its members are alike: by COHESION more so than any rows are.
 
-    or alike enough whatever the others are.
+    Or alike enough, whatever the others are.
     """
     import numpy as np
 

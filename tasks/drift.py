@@ -77,19 +77,19 @@ def measure_drift(today: "np.ndarray", trained: "np.ndarray", examples: int = 5)
     return Drift(len(today), len(trained), float(novel.mean()), low, high, EXPECTED, tuple(farthest))
 
 
-def wilson(hits: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """The score interval of a share (Wilson 1927), at 95 % for the default z."""
-    share = hits / trials
-    middle = (share + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z / (1 + z * z / trials) * float((share * (1 - share) / trials + z * z / (4 * trials * trials)) ** 0.5)
-    return max(0.0, middle - half), min(1.0, middle + half)
+def wilson(hits: int, trials: int) -> tuple[float, float]:
+    """The 95 % score interval of a share (Wilson 1927)."""
+    from scipy.stats import binomtest
+
+    found = binomtest(hits, trials).proportion_ci(0.95, "wilson")
+    return float(found.low), float(found.high)
 
 
 @dataclass(frozen=True)
 class Growth:
-    """The shares of today's and of the training inputs that are nearest to a cluster, and the 95 % interval's low end
+    """A cluster that more of today's inputs are nearest to than of the training inputs: both shares.
 
-    of their difference (Newcombe 1998, method 10).
+    `low` is the low end of the 95 % interval of their difference (Newcombe 1998, method 10).
     """
 
     cluster_id: str

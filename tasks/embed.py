@@ -133,9 +133,9 @@ def _batches(lengths: list[int], tokens: int) -> Iterator[list[int]]:
 
 
 def _estimate(state: State, texts: Sequence[str], sample: dict[str, str], encoder: EncoderConfig) -> "np.ndarray":
-    """Vectors of all texts from those of the sample; they lie in the encoder's own space, and are not stored:
+    """Vectors of all texts, in the encoder's own space, from those of the sample.
 
-    estimating one takes less time than reading it.
+    They are not stored: estimating one takes less time than reading it.
     """
     import numpy as np
 

@@ -177,9 +177,9 @@ def _groups(labels: "torch.Tensor", count: int) -> "tuple[torch.Tensor, ...]":
 
 
 def weigh(ids: "np.ndarray", distances: "np.ndarray") -> Links:
-    """The graph of neighbours. A row's nearest neighbour weighs 1, the others less by their distance beyond it,
+    """The graph of neighbours; a link that both rows have counts twice.
 
-    in units of the row's own mean; a link that both rows have counts twice.
+    A row's nearest neighbour weighs 1, the others less by their distance beyond it, in units of the row's own mean.
     """
     import numpy as np
 

@@ -29,9 +29,9 @@ class Sets(NamedTuple):
 
 
 class Ordered(NamedTuple):
-    """Sets of which each lists its members from rare to common (int32 ranks); those that no other set has are left
+    """Sets of which each lists its members from rare to common (int32 ranks).
 
-    out, and counted in `lonely`.
+    Members that no other set has are left out, and counted in `lonely`.
     """
 
     members: np.ndarray
@@ -56,9 +56,9 @@ class Groups(NamedTuple):
 
 
 class Index(NamedTuple):
-    """The sets that are found under each member, as linked lists: set, place of the member in it, next entry, and
+    """The sets that are found under each member, as linked lists: set, place of the member in it, next entry.
 
-    an entry further on up to which all are of one group.
+    `skip` is an entry further on, up to which all are of one group.
     """
 
     sets: np.ndarray

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from tasks.cluster import Failure, centroids, cluster, describe, difference, similarity, to_the_letter
+from tasks.cluster_names import name_cluster
 from tasks.db import State
-from tasks.names import name_cluster
 from tasks.rounds import Round, read_evidence
 from tasks.screen import screen
 from tests.conftest import Record, Workload, correction, distinct, inference, make_workload, thumb

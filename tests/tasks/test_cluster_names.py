@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tasks.cluster_names import known_clusters, name_cluster
 from tasks.db import State
 from tasks.errors import StateError
-from tasks.names import known_clusters, name_cluster
 from tests.conftest import Workload
 from tests.tasks.test_cluster import clustered
 
