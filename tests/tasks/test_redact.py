@@ -313,9 +313,13 @@ def test_a_key_that_can_be_guessed_is_refused() -> None:
 )
 def test_a_huge_text_takes_time_by_its_length_and_no_more(piece: str) -> None:
     def seconds(size: int) -> float:
-        begun = time.process_time()
-        redactor().redact(piece * (size // len(piece)) + "::1 password: a @x.de")
-        return time.process_time() - begun
+        text = piece * (size // len(piece)) + "::1 password: a @x.de"
+        spent = []
+        for _ in range(3):  # the quickest: the collector of a process with much in it may take a second by itself
+            begun = time.thread_time()
+            redactor().redact(text)
+            spent.append(time.thread_time() - begun)
+        return min(spent)
 
     seconds(1_000)
     assert seconds(100_000) < 5 * seconds(40_000) + 0.5  # 2.5 times as long; by the square it would be 6 times
