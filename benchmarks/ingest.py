@@ -100,7 +100,7 @@ def bare_read(path: Path, folder: Path) -> float:
 
 
 def one_pass(config: Path) -> tuple[float, float, str]:
-    """Seconds, peak memory (GiB) and counts of a pass over the sources, as a process of its own."""
+    """Seconds, peak memory (GiB, of the processes that redact too) and counts of a pass, as a process of its own."""
     begun, peak = time.perf_counter(), 0
     process = subprocess.Popen(
         [sys.executable, "-c", PASS.format(str(config))],
@@ -111,9 +111,10 @@ def one_pass(config: Path) -> tuple[float, float, str]:
     watched = psutil.Process(process.pid)
     while process.poll() is None:
         try:
-            peak = max(peak, watched.memory_info().rss)
+            family = [watched, *watched.children(recursive=True)]
+            peak = max(peak, sum(process.memory_info().rss for process in family))
         except psutil.NoSuchProcess:
-            break
+            continue
         time.sleep(0.05)
     printed = process.communicate()[0]
     if process.returncode:

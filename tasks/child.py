@@ -46,7 +46,7 @@ def run_child(function: str, spec: dict[str, Any], folder: Path, on_progress: Pr
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=_environment(),
+            env=environment(),
             start_new_session=True,
         )
         # When the child ends, its group ends with it: a grandchild must not keep the channel open for ever.
@@ -62,13 +62,13 @@ def run_child(function: str, spec: dict[str, Any], folder: Path, on_progress: Pr
         raise FlywheelError(message["error"])
     if "result" not in message:
         raise ChildError(
-            f"{function} ended with status {process.returncode}: {_last_line(log_file)} (the whole story: {log_file})"
+            f"{function} ended with status {process.returncode}: {last_line(log_file)} (the whole story: {log_file})"
         )
     return dict(message["result"])
 
 
-def _environment() -> dict[str, str]:
-    """This process's environment, with the packages importable from any working folder."""
+def environment() -> dict[str, str]:
+    """For a child: this process's environment, with the packages importable from any working folder."""
     root = str(Path(__file__).parent.parent)
     path = os.environ.get("PYTHONPATH")
     return (
@@ -114,7 +114,8 @@ def _close(process: subprocess.Popen[bytes]) -> None:
             pipe.close()
 
 
-def _last_line(log: Path) -> str:
+def last_line(log: Path) -> str:
+    """The last line of a log that says something."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     return lines[-1][:300] if lines else "it printed nothing"
 

@@ -6,32 +6,36 @@ them on their keys and writes the counts and the cursors. A pass that fails half
 
 import json
 import os
-import secrets
 import tempfile
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from tasks.checks import import_function, make_check
+from tasks.checks import make_check
 from tasks.config import Config, SourceConfig
 from tasks.db import Row, State, Transaction, scratch
 from tasks.errors import SourceError
 from tasks.records import now, printable, sha256
-from tasks.redact import Redactor
+from tasks.redactors import Redactors
 from tasks.sources.base import Part
 from tasks.sources.make import make_mapping, make_source
 from tasks.sources.settings import FilesSourceConfig
-from tasks.staging import KINDS, Kind, Rejected, redact, type_batch
+from tasks.staging import KINDS, Rejected, redact, type_batch
 
 if TYPE_CHECKING:
     import polars as pl
 
+PIECE_ROWS = 65_536  # rows that are typed and redacted at a time
+CORES = min(4, os.cpu_count() or 1)
+WORKERS = CORES + 1  # threads that type; one of them waits for redaction
+REDACTORS = max(1, CORES // 2)  # processes that redact
 CONFLICTING = ("inferences", "demonstrations", "preferences")
-PIECE_ROWS = 65_536  # rows typed at a time; while the next are, the last are redacted
 BOOKKEEPING = ("position", "part", "row", "source", "content_hash", "key")
 
 
@@ -46,15 +50,25 @@ class Collected:
     by_kind: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """Rows that were typed, redacted and written: the files and their rows by table, and the rejected rows."""
+
+    part: int
+    files: list[tuple[str, Path, int]]
+    rejected: list[Rejected]
+
+
 @dataclass
 class _Stage:
     """What a pass has read so far: typed rows in Parquet files by table, rejected rows, and where the sources stand.
 
-    `position` numbers the records over all parts; `parts` are the source and name of each.
+    `position` numbers the records over all parts; `parts` are the source and name of each. Pieces are worked on side by
+    side, each at a `desk` of its own, a database in memory; what came of them is taken in the order of reading.
     """
 
     folder: Path
-    redactor: Redactor | None
+    redactors: Redactors | None
     sequence: int
     moment: datetime
     keep: timedelta
@@ -64,10 +78,20 @@ class _Stage:
     quarantine: list[Row] = field(default_factory=list)
     staged: Counter[str] = field(default_factory=Counter)
     position: int = 0
-    writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
-    writing: "Future[None] | None" = None
+    open: ExitStack = field(default_factory=ExitStack)
+    desks: "SimpleQueue[Transaction]" = field(default_factory=SimpleQueue)
+    workers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(WORKERS))
+    pieces: "deque[Future[_Piece]]" = field(default_factory=deque)
 
-    def read(self, tx: Transaction, source: SourceConfig, part: Part) -> None:
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Within it parts may be read; at its end all that was read is in the files."""
+        with self.open, self.workers:
+            yield
+            while self.pieces:
+                self._take()
+
+    def read(self, source: SourceConfig, part: Part) -> None:
         """Read a part to its end.
 
         Raises:
@@ -77,7 +101,7 @@ class _Stage:
         mapping, before = make_mapping(source), self.position
         for batch in part.batches:
             for rows in batch.iter_slices(PIECE_ROWS):
-                self._add(tx, rows if mapping is None else self._map(rows, mapping))
+                self._add(rows if mapping is None else self._map(rows, mapping))
         self.cursors.append(
             {
                 "source": source.name,
@@ -101,40 +125,52 @@ class _Stage:
                 self.reject(len(self.parts) - 1, Rejected(row, _text(raw), str(error)))
         return pl.DataFrame(records, schema={"row": pl.Int64, "raw": pl.String}, orient="row")
 
-    def _add(self, tx: Transaction, batch: "pl.DataFrame") -> None:
+    def _add(self, batch: "pl.DataFrame") -> None:
+        if batch.height:
+            self.pieces.append(self.workers.submit(self._work, batch, len(self.parts) - 1, self.position))
+            self.position += batch.height
+        if len(self.pieces) > WORKERS:
+            self._take()
+
+    def _work(self, batch: "pl.DataFrame", part: int, position: int) -> _Piece:
+        """Type and redact the rows of a part, of which the first has this position, and write them."""
         import polars as pl
 
-        if not batch.height:
-            return
-        part = len(self.parts) - 1
+        places = pl.int_range(position, position + batch.height, dtype=pl.Int64, eager=True)
+        desk = self._desk()
+        try:
+            typed = type_batch(desk, pl.DataFrame({"row": places, "raw": batch["raw"]}))
+        finally:
+            self.desks.put(desk)
         source = self.parts[part][0].name
-        places = pl.int_range(self.position, self.position + batch.height, dtype=pl.Int64, eager=True)
-        typed = type_batch(tx, pl.DataFrame({"row": places, "raw": batch["raw"]}))
-        for rejected in typed.rejected:
-            row = batch["row"][rejected.row - self.position]
-            self.reject(part, Rejected(row, rejected.raw, rejected.reason))
-        rows = [(kind, frame, batch["row"].gather(frame["row"] - self.position)) for kind, frame in typed.frames]
-        self.finish()
-        self.writing = self.writer.submit(self._write, rows, part, source)
-        self.position += batch.height
-
-    def _write(self, frames: "list[tuple[Kind, pl.DataFrame, pl.Series]]", part: int, source: str) -> None:
-        """Redact the frames and write them; beside it, the next batch is being typed."""
-        import polars as pl
-
-        for kind, frame, row in frames:
-            path = self.folder / f"{kind.table}-{len(self.files[kind.table])}.parquet"
+        files = []
+        for number, (kind, frame) in enumerate(typed.frames):
+            path = self.folder / f"{position}-{number}.parquet"
             placed = frame.rename({"row": "position"}).with_columns(
-                row.alias("row"), pl.lit(part).alias("part"), pl.lit(source).alias("source")
+                batch["row"].gather(frame["row"] - position).alias("row"),
+                pl.lit(part).alias("part"),
+                pl.lit(source).alias("source"),
             )
-            redact(kind, placed, self.redactor).write_parquet(path, compression="lz4", statistics=False)
-            self.files[kind.table].append(path)
-            self.staged[kind.table] += frame.height
+            redact(kind, placed, self.redactors).write_parquet(path, compression="lz4", statistics=False)
+            files.append((kind.table, path, frame.height))
+        rejected = [Rejected(batch["row"][each.row - position], each.raw, each.reason) for each in typed.rejected]
+        return _Piece(part, files, rejected)
 
-    def finish(self) -> None:
-        """Wait for the batch that is being written."""
-        if self.writing is not None:
-            self.writing.result()
+    def _desk(self) -> Transaction:
+        """One that nobody works at; the first few are made here."""
+        try:
+            return self.desks.get_nowait()
+        except Empty:
+            return self.open.enter_context(scratch(self.folder))
+
+    def _take(self) -> None:
+        """Wait for the oldest piece, and keep what came of it."""
+        piece = self.pieces.popleft().result()
+        for table, path, rows in piece.files:
+            self.files[table].append(path)
+            self.staged[table] += rows
+        for rejected in piece.rejected:
+            self.reject(piece.part, rejected)
 
     def reject(self, part: int, rejected: Rejected) -> None:
         """Set a row aside, its text redacted.
@@ -157,7 +193,7 @@ class _Stage:
                 "part": name,
                 "row": rejected.row,
                 "reason": rejected.reason,
-                "raw": self.redactor.redact(rejected.raw.strip()) if self.redactor else rejected.raw.strip(),
+                "raw": self.redactors.redact(rejected.raw.strip()) if self.redactors else rejected.raw.strip(),
                 "created_at": self.moment,
                 "expires_at": self.moment + self.keep,
                 "ingest_seq": self.sequence,
@@ -185,12 +221,12 @@ def collect(config: Config) -> Collected:
         return Collected()
     with _folder(config) as name:
         folder = Path(name)
-        stage = _Stage(folder, _redactor(config), sequence, now(), timedelta(days=config.quarantine_days))
-        with scratch(folder) as tx, stage.writer:
-            stage.read(tx, *first)
+        redactors = None if config.redaction.style == "off" else Redactors(config, folder / "redactors.log", REDACTORS)
+        stage = _Stage(folder, redactors, sequence, now(), timedelta(days=config.quarantine_days))
+        with redactors or nullcontext(), stage.working():
+            stage.read(*first)
             for source, part in parts:
-                stage.read(tx, source, part)
-            stage.finish()
+                stage.read(source, part)
         with state.transaction() as tx:
             if tx.rows("next_ingest_seq")[0]["ingest_seq"] != sequence:
                 raise SourceError("another pass over the sources was made at the same time; run this one again")
@@ -218,24 +254,6 @@ def _position(state: State) -> tuple[int, dict[str, dict[str, str]]]:
         for row in tx.rows("list_source_cursors"):
             cursors[row["source"]][row["part"]] = row["cursor"]
         return tx.rows("next_ingest_seq")[0]["ingest_seq"], cursors
-
-
-def _redactor(config: Config) -> Redactor | None:
-    """The workload's redactor; its key is made once and never leaves the workload's folder."""
-    if config.redaction.style == "off":
-        return None
-    path = config.home / f"{config.name}.redaction-key"
-    try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(32))
-    except FileExistsError:
-        pass
-    return Redactor(config.redaction.style, path.read_bytes(), _recogniser(config))
-
-
-def _recogniser(config: Config) -> Callable[[str], list[tuple[int, int]]] | None:
-    names = config.redaction.names
-    return import_function(names, "redaction.names") if names else None
 
 
 def _store(tx: Transaction, stage: _Stage, config: Config) -> Collected:

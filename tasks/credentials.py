@@ -69,7 +69,8 @@ _TOKENS = {
     for joint, issued in _ISSUED.items()
 }
 
-_LONG_WORD = re.compile(r"[A-Za-z0-9_-]{20}")  # every token has one
+_LONG = 20
+_LONG_WORD = re.compile(rf"[A-Za-z0-9_-]{{{_LONG}}}")  # every token has one
 
 _BLOCK = re.compile(
     r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:(.{16,9000}?)(?=-----END)|([A-Za-z0-9+/=\r\n]{16,}))",
@@ -165,7 +166,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 def secrets(text: str, lower: str) -> list[Secret]:
     """The secrets in a folded text, in order, none overlapping; `lower` is the text in small letters, equally long."""
     found: list[Secret] = []
-    if _LONG_WORD.search(text):
+    if max(map(len, text.split()), default=0) >= _LONG and _LONG_WORD.search(text):
         found.extend(secret for joint, tokens in _TOKENS.items() if joint in text for secret in _tokens(text, tokens))
     if "PRIVATE KEY" in text:
         found.extend(Secret(*match.span(match.lastindex or 0)) for match in _BLOCK.finditer(text))

@@ -10,6 +10,7 @@ beside the database, and each is one transaction: everything in it is kept, or n
 
 import hashlib
 import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 LOCK_SECONDS = 60.0
-SCRATCH_MEMORY = "3GB"
+SCRATCH_MEMORY = "1.5GB"
 BATCH_ROWS = 8192
 
 Row = dict[str, Any]
@@ -166,8 +167,13 @@ def require_state(path: Path) -> State:
 
 @contextmanager
 def scratch(folder: Path) -> Iterator[Transaction]:
-    """A database of its own in memory for the statements in `sql/staging`; it spills to `folder` when it must."""
-    connection = duckdb.connect(config={"temp_directory": str(folder / "spill"), "memory_limit": SCRATCH_MEMORY})
+    """A database of its own in memory for the statements in `sql/staging`; it spills to `folder` when it must.
+
+    It works with one thread: several may be open beside each other, each for a thread.
+    """
+    connection = duckdb.connect(
+        config={"temp_directory": str(folder / secrets.token_hex(4)), "memory_limit": SCRATCH_MEMORY, "threads": 1}
+    )
     try:
         connection.execute("set preserve_insertion_order = false")
         connection.execute("set enable_progress_bar = false")

@@ -84,12 +84,12 @@ _has_bracketed_at = re.compile(r"[\[({<] ?(?:at|ät|arroba) ?[\])}>]").search
 def emails(text: str, lower: str) -> list[Found]:
     """E-mail addresses, those too that are disguised as name (at) domain (dot) com."""
     found: list[Found] = []
-    for sign in _SIGN.finditer(text):
+    for sign in _SIGN.finditer(text) if "@" in text or "%40" in text else ():
         if each := _email(text, sign):
             if found and each.start < found[-1].end:  # a@b.dec@d.de
                 each = Found(found.pop().start, each.end, "email")
             found.append(each)
-    if _has_bracketed_at(lower):
+    if any(bracket in lower for bracket in "[({<") and _has_bracketed_at(lower):
         found += [Found(*match.span(), "email") for match in _DISGUISED.finditer(_without(text, found))]
     if " dot " in lower or " punkt " in lower:
         found += [Found(*match.span(), "email") for match in _SPOKEN.finditer(_without(text, found))]

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.db import Transaction
 from tasks.records import canonical_line, parse_record
-from tasks.redact import PREFILTER, Redactor
+from tasks.redact import PREFILTER
+from tasks.redactors import Redactors
 
 if TYPE_CHECKING:
     import polars as pl
@@ -171,46 +172,19 @@ def _spell(rows: "pl.DataFrame") -> "tuple[pl.DataFrame, list[Rejected]]":
     return pl.DataFrame(spelled, schema={"row": pl.Int64, "raw": pl.String}, orient="row"), rejected
 
 
-def redact(kind: Kind, frame: "pl.DataFrame", redactor: Redactor | None) -> "pl.DataFrame":
+def redact(kind: Kind, frame: "pl.DataFrame", redactors: Redactors | None) -> "pl.DataFrame":
     """The frame with personal data replaced in its texts; texts without a sign of any are not looked at again."""
     import polars as pl
 
-    if redactor is None or not kind.texts:
+    if redactors is None or not kind.texts:
         return frame.drop("is_suspicious")
-    rows = frame if redactor.finds_names else frame.filter(pl.col("is_suspicious"))
-    clean = frame[:0] if redactor.finds_names else frame.filter(~pl.col("is_suspicious"))
-    redacted = rows.with_columns([_redact_texts(rows[name], redactor) for name in kind.texts])
+    rows = frame if redactors.finds_names else frame.filter(pl.col("is_suspicious"))
+    clean = frame[:0] if redactors.finds_names else frame.filter(~pl.col("is_suspicious"))
+    redacted = rows.with_columns(
+        pl.Series(name, redactors.redact_all(rows[name].to_list(), name == "input"), dtype=pl.String)
+        for name in kind.texts
+    )
     if "input" in kind.texts:
         hashes = [hashlib.sha256(text.encode()).hexdigest() for text in redacted["input"]]
         redacted = redacted.with_columns(pl.Series("input_hash", hashes, dtype=pl.String))
     return pl.concat([clean, redacted]).drop("is_suspicious")
-
-
-def _redact_texts(texts: "pl.Series", redactor: Redactor) -> "pl.Series":
-    """The texts of a column redacted; of an input each message by itself."""
-    import polars as pl
-
-    if texts.name != "input":
-        stand_ins = _stand_ins(texts.to_list(), redactor)
-        redacted = [stand_ins.get(text, text) for text in texts]
-    else:
-        inputs = [json.loads(text) for text in texts]
-        stand_ins = _stand_ins([message["content"] for messages in inputs for message in messages], redactor)
-        for message in (message for messages in inputs for message in messages):
-            message["content"] = stand_ins.get(message["content"], message["content"])
-        redacted = [_compact(messages) for messages in inputs]
-    return pl.Series(texts.name, redacted, dtype=pl.String)
-
-
-def _stand_ins(texts: list[str], redactor: Redactor) -> dict[str, str]:
-    """What takes the place of those texts in which something may be found; system prompts and labels recur, so each
-    text is looked at once."""
-    import polars as pl
-
-    different = pl.Series(texts, dtype=pl.String).unique()
-    if not redactor.finds_names:
-        different = different.filter(different.str.contains(PREFILTER))
-    return {text: redactor.redact(text) for text in different}
-
-
-_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

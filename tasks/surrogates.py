@@ -128,7 +128,7 @@ def _laid_out(signs: str, like: str) -> str:
     if len(signs) == len(like):
         return signs
     following = iter(signs)
-    return "".join(next(following) if char.isascii() and char.isalnum() else char for char in like)
+    return "".join([next(following) if char in _SORTS else char for char in like])
 
 
 def _like(text: str, drawn: bytes, digits_only: bool = False) -> str:

@@ -4,13 +4,15 @@
 -- because a plan over more steps would parse each row anew for every condition. Grain: one row a row.
 create or replace temp table parsed as
 with transformed as (
-    select
-        row, raw,
-        case when json_valid(raw) then json_transform(raw, $shape) end as record
-    from incoming
+    select row, raw, try(json_transform(raw, $shape)) as record from incoming
+),
+
+spelled as (
+    select *, to_json(record)::varchar as exact from transformed
 )
 
 select
     row, raw, record,
-    coalesce(raw in (to_json(record)::varchar, to_json(record)::varchar || chr(10)), false) as is_exact
-from transformed;
+    -- Behind a JSON object there is nothing but white space, a line's end.
+    coalesce(starts_with(raw, exact) and strlen(raw) <= strlen(exact) + 1, false) as is_exact
+from spelled;

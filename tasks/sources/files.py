@@ -19,7 +19,8 @@ from tasks.sources.settings import FilesSourceConfig
 if TYPE_CHECKING:
     import polars as pl
 
-CHUNK_BYTES = 2**27
+CHUNK_BYTES = 31 * 2**20  # a block of 32 MiB or more is taken from the system anew each time (glibc)
+CACHED_BYTES = 2**18  # of which the processor has the intermediate results at hand
 BATCH_ROWS = 50_000
 FORMATS = {".parquet": "parquet", ".csv": "csv"}
 CHANGED = ("ETag", "etag", "mtime", "LastModified", "created")  # what storages call it
@@ -126,35 +127,40 @@ def read_lines(file: BinaryIO) -> Iterator["pl.DataFrame"]:
     row, rest = 1, b""
     while chunk := file.read(CHUNK_BYTES):
         end = chunk.rfind(b"\n") + 1
-        if end == 0:
-            rest += chunk
-            continue
-        block, rest = rest + chunk[:end], chunk[end:]
-        yield _frame_of_lines(block, row)
-        row += block.count(b"\n")
-    if rest.strip():
-        yield _frame_of_lines(rest + b"\n", row)
+        block, rest = rest + memoryview(chunk)[:end], (b"" if end else rest) + chunk[end:]
+        if end:
+            frame, lines = _frame_of_lines(block, row)
+            yield frame
+            row += lines
+    if rest:
+        yield _frame_of_lines(rest + b"\n", row)[0]
 
 
-def _frame_of_lines(block: bytes, first: int) -> "pl.DataFrame":
-    """A frame of the lines of a block that ends with one, as text if all of it is, else as bytes."""
+def _frame_of_lines(block: bytes, first: int) -> "tuple[pl.DataFrame, int]":
+    """A frame of the lines of a block that ends with one, but for blank lines, as text if all of it is, else as bytes;
+    and how many lines there are."""
     import numpy as np
     import polars as pl
     import pyarrow as pa
 
-    ends = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n")).astype(np.int64) + 1
-    offsets = pa.py_buffer(np.concatenate([[0], ends]).astype(np.int64))
+    signs = np.frombuffer(block, dtype=np.uint8)
+    ends = [
+        start + 1 + np.flatnonzero(signs[start : start + CACHED_BYTES] == ord("\n"))
+        for start in range(0, len(signs), CACHED_BYTES)
+    ]
+    offsets = np.concatenate([np.zeros(1, dtype=np.int64), *ends])
     try:
-        block.decode("utf-8")
+        _ = block.isascii() or block.decode("utf-8")
         kind, blank = pa.large_string(), r"^\s*$"
     except UnicodeDecodeError:
         kind, blank = pa.large_binary(), None
-    lines = pa.Array.from_buffers(kind, len(ends), [None, offsets, pa.py_buffer(block)])
-    frame = pl.DataFrame({"row": np.arange(first, first + len(ends)), "raw": pl.from_arrow(lines)})
+    count = len(offsets) - 1
+    lines = pa.Array.from_buffers(kind, count, [None, pa.py_buffer(offsets), pa.py_buffer(block)])
+    frame = pl.DataFrame({"row": np.arange(first, first + count), "raw": pl.from_arrow(lines)})
     if blank is None:
-        return frame.filter(pl.Series([bool(line.strip()) for line in frame["raw"]], dtype=pl.Boolean))
+        return frame.filter(pl.Series([bool(line.strip()) for line in frame["raw"]], dtype=pl.Boolean)), count
     short = frame["raw"].str.len_bytes() < 64
-    return frame.filter(~(short & frame["raw"].str.contains(blank))) if short.any() else frame
+    return (frame.filter(~(short & frame["raw"].str.contains(blank))) if short.any() else frame), count
 
 
 def read_parquet(file: BinaryIO) -> Iterator["pl.DataFrame"]:
