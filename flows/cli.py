@@ -124,12 +124,20 @@ def _show_outcome(flow: str, result: Any, config: "Config", path: str) -> None:
 def _show_collected(collected: "Collected", path: str) -> None:
     """The counts of a pass over the sources, and what to look at next."""
     counts = f"stored {collected.stored} + known {collected.known} + quarantined {collected.quarantined}"
-    kinds = ", ".join(f"{rows} {kind}" for kind, rows in collected.by_kind.items() if rows)
+    kinds = ", ".join(
+        f"{rows} {kind.removesuffix('s') if rows == 1 else kind}" for kind, rows in collected.by_kind.items() if rows
+    )
     typer.echo(f"read {collected.read} = {counts}")
     if kinds:
         typer.echo(f"stored: {kinds}")
     if collected.quarantined:
-        typer.echo(f"what was wrong: flywheel quarantine list --config {shlex.quote(path)}")
+        typer.echo(f"what was wrong: flywheel quarantine list{_options(path)}")
+
+
+def _options(config: str) -> str:
+    """What has to be typed after a command for it to read the same config."""
+    given = os.environ.get("FLYWHEEL_CONFIG", DEFAULT_CONFIG)
+    return "" if config == given else f" --config {shlex.quote(config)}"
 
 
 def _show_rounds(config: "Config", shown: list[dict[str, Any]]) -> None:
@@ -170,7 +178,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
     else:
         from flows.tables import print_status
 
-        print_status(found)
+        print_status(found, _options(config))
 
 
 @app.command()
@@ -199,7 +207,7 @@ def lineage(
     else:
         from flows.tables import print_lineage
 
-        print_lineage(found)
+        print_lineage(found, _options(config))
 
 
 @app.command()
@@ -265,7 +273,7 @@ def list_clusters(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = F
     else:
         from flows.tables import print_clusters
 
-        print_clusters(found)
+        print_clusters(found, _options(config))
 
 
 @clusters.command("name")
@@ -301,7 +309,7 @@ def list_quarantine(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption =
     else:
         from flows.tables import print_quarantine
 
-        print_quarantine(found)
+        print_quarantine(found, _options(config))
 
 
 @quarantine.command("show")

@@ -12,15 +12,15 @@ from tasks.headlines import plain
 SHOWN_ROWS = 50
 
 
-def print_status(status: dict[str, Any], console: Console | None = None) -> None:
-    """Champion, one line a round, and the counts."""
+def print_status(status: dict[str, Any], options: str = "", console: Console | None = None) -> None:
+    """Champion, one line a round, and the counts; `options` name the config in what is to be typed next."""
     console = console or Console(highlight=False)
     console.print(f"[bold]{status['workload']}[/bold]: the champion is [bold]{status['champion']['label']}[/bold]")
     if status["rounds"]:
         console.print(_rounds_table(status["rounds"]))
     counts = status["counts"]
     console.print(
-        f"{counts['read']} rows read = {counts['stored']} stored + {counts['known']} known "
+        f"{_counted(counts['read'], 'row')} read = {counts['stored']} stored + {counts['known']} known "
         f"+ {counts['quarantined']} quarantined ({'reconciles' if counts['reconciles'] else 'DOES NOT RECONCILE'})"
     )
     console.print(
@@ -29,9 +29,10 @@ def print_status(status: dict[str, Any], console: Console | None = None) -> None
         f"{counts['preferences']} preferences, {counts['regression_cases']} regression cases"
     )
     if counts["waiting"]:
-        console.print(f"[yellow]{counts['waiting']} rows lie in quarantine: flywheel quarantine list[/yellow]")
+        waiting = f"{_counted(counts['waiting'], 'row')} in quarantine: flywheel quarantine list{escape(options)}"
+        console.print(f"[yellow]{waiting}[/yellow]")
     for reason, rows in status["excluded_corrections"].items():
-        console.print(f"  {rows} corrections left out: {escape(reason)}")
+        console.print(f"  {_counted(rows, 'correction')} left out: {escape(reason)}")
     for move in status["unfinished_moves"]:
         console.print(
             f"[yellow]A move to {move['to_version'] or 'base'} was intended and not made; make it again[/yellow]"
@@ -48,7 +49,7 @@ def _rounds_table(rounds: list[dict[str, Any]]) -> Table:
     return table
 
 
-def print_quarantine(rows: list[dict[str, Any]], console: Console | None = None) -> None:
+def print_quarantine(rows: list[dict[str, Any]], options: str = "", console: Console | None = None) -> None:
     """Where each row in quarantine came from and why it lies there."""
     console = console or Console(highlight=False)
     if not rows:
@@ -60,11 +61,12 @@ def print_quarantine(rows: list[dict[str, Any]], console: Console | None = None)
         table.add_row(*place)
     console.print(table)
     more = f"; the first {SHOWN_ROWS} are shown, all of them with --json" if len(rows) > SHOWN_ROWS else ""
-    console.print(f"{len(rows)} rows{more}. One of them whole: flywheel quarantine show ID")
-    console.print("Mend them where they came from, then: flywheel quarantine retry")
+    typed = escape(options)
+    console.print(f"{_counted(len(rows), 'row')}{more}. One of them whole: flywheel quarantine show ID{typed}")
+    console.print(f"Mend them where they came from, then: flywheel quarantine retry{typed}")
 
 
-def print_clusters(rows: list[dict[str, Any]], console: Console | None = None) -> None:
+def print_clusters(rows: list[dict[str, Any]], options: str = "", console: Console | None = None) -> None:
     """Each class of failures with its size and name."""
     console = console or Console(highlight=False)
     if not rows:
@@ -76,10 +78,11 @@ def print_clusters(rows: list[dict[str, Any]], console: Console | None = None) -
         table.add_row(*counts, escape(plain(row["label"], 80)), escape(plain(row["label_by"] or "-")))
     console.print(table)
     more = f"; the {SHOWN_ROWS} largest are shown, all of them with --json" if len(rows) > SHOWN_ROWS else ""
-    console.print(f"{len(rows)} classes{more}. To name one: flywheel clusters name ID NAME --by YOU")
+    classes = "1 class" if len(rows) == 1 else f"{len(rows)} classes"
+    console.print(f"{classes}{more}. To name one: flywheel clusters name ID NAME --by YOU{escape(options)}")
 
 
-def print_lineage(lineage: dict[str, Any], console: Console | None = None) -> None:
+def print_lineage(lineage: dict[str, Any], options: str = "", console: Console | None = None) -> None:
     """What a version is made of, by kind, source and producer; the rows themselves are in the JSON."""
     console = console or Console(highlight=False)
     console.print(
@@ -92,9 +95,15 @@ def print_lineage(lineage: dict[str, Any], console: Console | None = None) -> No
     for (kind, source, producer), rows in sorted(counts.items()):
         table.add_row(kind, escape(source), escape(producer), str(rows))
     console.print(table)
-    console.print(f"Each of the {len(lineage['rows'])} rows: flywheel lineage {lineage['version']} --json")
+    console.print(
+        f"Each of the {len(lineage['rows'])} rows: flywheel lineage {lineage['version']} --json{escape(options)}"
+    )
     for move in lineage["moves"]:
         console.print(
             f"{move['created_at']:%Y-%m-%d %H:%M} {move['event']}: {move['from_version'] or 'base'} → "
             f"{move['to_version'] or 'base'} by {escape(move['moved_by'])} ({escape(move['reason'])})"
         )
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -15,7 +15,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from tasks.child import Progress, run_child
+from tasks.child import Progress, run_child, spin_when_alone
 from tasks.config import Config
 from tasks.db import State
 from tasks.errors import FlywheelError
@@ -44,6 +44,7 @@ def adapter_sha256(folder: Path) -> str:
 
 def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Train in this process (the child); paths, hash, loss curve and counts. See `train` for the spec."""
+    spin_when_alone()
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
@@ -83,6 +84,7 @@ def _dtype() -> Any:
 def _trainer(spec: dict[str, Any], model: Any, tokenizer: Any, dataset: Any, progress: Progress) -> Any:
     import torch
     from peft import LoraConfig
+    from torch.nn.functional import cross_entropy
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
@@ -91,6 +93,20 @@ def _trainer(spec: dict[str, Any], model: Any, tokenizer: Any, dataset: Any, pro
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             progress(step=state.global_step, steps=state.max_steps, loss=(logs or {}).get("loss"))
+
+    class CpuTrainer(SFTTrainer):
+        """Scores the positions that some row of a batch is trained on; TRL does so on a GPU alone."""
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            labels = inputs.pop("labels")[:, 1:]
+            places = (labels != IGNORED).any(dim=0).nonzero().squeeze(1)
+            outputs = model(**inputs, logits_to_keep=places, use_cache=False)
+            labels = labels[:, places].flatten()
+            summed = cross_entropy(outputs.logits.float().flatten(0, 1), labels, ignore_index=IGNORED, reduction="sum")
+            loss = summed / ((labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch)
+            return (loss, outputs) if return_outputs else loss
 
     on_gpu = torch.cuda.is_available()
     arguments = SFTConfig(
@@ -108,7 +124,7 @@ def _trainer(spec: dict[str, Any], model: Any, tokenizer: Any, dataset: Any, pro
         train_sampling_strategy="group_by_length",
         **spec["trainer"],
     )
-    return SFTTrainer(
+    return (SFTTrainer if on_gpu else CpuTrainer)(
         model=model,
         args=arguments,
         train_dataset=dataset,
@@ -138,10 +154,19 @@ def _save(model: Any, folder: Path) -> Path:
     """Save the adapter under a path that its hash is part of: vLLM's prefix cache knows adapters by name and path."""
     temporary = folder / "adapter.partial"
     model.save_pretrained(str(temporary))
+    _order(temporary / "adapter_config.json")
     final = folder / f"adapter-{adapter_sha256(temporary)[:12]}"
     if final.is_dir():
         return final
     return temporary.rename(final)
+
+
+def _order(config: Path) -> None:
+    """Write a PEFT config the same way each time: the modules are a set there, which has no order."""
+    values = json.loads(config.read_text(encoding="utf-8"))
+    if isinstance(modules := values.get("target_modules"), list):
+        values["target_modules"] = sorted(modules)
+    config.write_text(json.dumps(values, indent=2, sort_keys=True), encoding="utf-8")
 
 
 def _probe(base: str, adapter: Path, dataset: Any) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from tasks.child import Progress
+from tasks.child import Progress, spin_when_alone
 from tasks.demo.base_model import BaseSpec, build_base
 from tasks.demo.production import answer
 
@@ -15,6 +15,7 @@ def build(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
         if step % 50 == 0 or step == steps:
             progress(done=step, total=steps, detail=f"loss {loss:.3f}")
 
+    spin_when_alone()
     base_spec = BaseSpec.model_validate(spec["spec"])
     return {"folder": str(build_base(spec["conversations"], base_spec, Path(spec["folder_root"]), report))}
 

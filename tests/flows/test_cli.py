@@ -261,15 +261,19 @@ def test_names_from_data_are_text_and_no_markup(
         assert f"person:{text}" in shown
     stands = status(workload.config)
     stands["rounds"][0]["reasons"] = [text]
-    print_status(stands)
-    assert text in capsys.readouterr().out
+    stands["counts"] |= {"read": 1, "waiting": 1}
+    print_status(stands, " --config 'my support.yaml'")
+    shown = capsys.readouterr().out
+    assert text in shown
+    assert "1 row read" in shown
+    assert "1 row in quarantine: flywheel quarantine list --config 'my support.yaml'" in " ".join(shown.split())
 
 
 def test_a_pass_says_what_it_stored_and_where_the_bad_rows_are(capsys: pytest.CaptureFixture[str]) -> None:
     _show_collected(Collected(6, 4, 1, 1, {"inferences": 3, "corrections": 0, "thumbs": 1}), "my support.yaml")
     assert capsys.readouterr().out.splitlines() == [
         "read 6 = stored 4 + known 1 + quarantined 1",
-        "stored: 3 inferences, 1 thumbs",
+        "stored: 3 inferences, 1 thumb",
         "what was wrong: flywheel quarantine list --config 'my support.yaml'",
     ]
     _show_collected(Collected(), "support.yaml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import pytest
 from tasks.blend import blend
 from tasks.errors import FlywheelError
 from tasks.rounds import stage_of
-from tasks.train import IGNORED, WEIGHTS, _count_trained_tokens, _save, adapter_sha256, train
-from tests.conftest import Workload, traffic
+from tasks.train import IGNORED, WEIGHTS, _count_trained_tokens, _save, _trainer, adapter_sha256, train
+from tests.conftest import Workload, python, traffic
 
 
 def make_adapter(folder: Path, weights: bytes = b"weights") -> Path:
@@ -45,13 +46,89 @@ class Saved:
     def save_pretrained(self, folder: str) -> None:
         Path(folder).mkdir(exist_ok=True)
         (Path(folder) / WEIGHTS).write_bytes(self.weights)
-        (Path(folder) / "adapter_config.json").write_text("{}", encoding="utf-8")
+        modules = json.dumps({"target_modules": list({"q_proj", "v_proj", "up_proj"}), "r": 8})
+        (Path(folder) / "adapter_config.json").write_text(modules, encoding="utf-8")
 
 
 def test_each_adapter_has_a_path_of_its_own(tmp_path: Path) -> None:
     first, other = (_save(Saved(weights), tmp_path) for weights in (b"one", b"two"))
     assert first != other
     assert adapter_sha256(first).startswith(first.name.removeprefix("adapter-"))
+
+
+def test_the_same_training_has_the_same_hash_whatever_the_order_of_a_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+        import sys
+        from pathlib import Path
+        from tasks.train import _save
+        from tests.tasks.test_train import Saved
+        print(_save(Saved(b"one"), Path(sys.argv[1])).name)
+    """
+    names = set()
+    for seed in "1234":
+        (tmp_path / seed).mkdir()
+        monkeypatch.setenv("PYTHONHASHSEED", seed)
+        names.add(python(code, str(tmp_path / seed)).communicate()[0])
+    assert len(names) == 1 and names != {""}
+
+
+TEMPLATE = (
+    "{% for message in messages %}{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] }} ."
+    "{% endgeneration %}{% else %}{{ message['content'] }} {% endif %}{% endfor %}"
+)
+
+
+def test_the_loss_is_that_of_trl(tmp_path: Path) -> None:
+    """Answers that begin and end at different places; padding; answers in the middle of a conversation."""
+    import torch
+    from datasets import Dataset
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from trl import SFTTrainer
+
+    words = {word: place for place, word in enumerate(["<pad>", ".", *"abcdefgh"])}
+    inner = Tokenizer(models.WordLevel(words, unk_token="."))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", eos_token=".", chat_template=TEMPLATE
+    )
+    talks = [["a b c", "d"], ["a", "b c d e"], ["f g h a b c d", "e f"], ["a b", "c", "d e f", "g h"]]
+    messages = [
+        [{"role": "assistant" if turn % 2 else "user", "content": text} for turn, text in enumerate(talk)]
+        for talk in talks
+    ]
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=10,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            pad_token_id=0,
+            eos_token_id=1,
+            bos_token_id=None,
+        )
+    )
+    spec = {
+        "folder": str(tmp_path), "max_length": 32, "adapter": {"r": 4, "target_modules": "all-linear"},
+        "trainer": {"per_device_train_batch_size": 4, "seed": 0},
+    }  # fmt: skip
+    trainer = _trainer(spec, model, tokenizer, Dataset.from_list([{"messages": m} for m in messages]), lambda **_: None)
+    batch = next(iter(trainer.get_train_dataloader()))
+    for given in (None, torch.tensor(100)):
+        ours = trainer.compute_loss(trainer.model, dict(batch), num_items_in_batch=given)
+        trls = SFTTrainer.compute_loss(trainer, trainer.model, dict(batch), num_items_in_batch=given)
+        torch.testing.assert_close(ours, trls)
+        gradients = []
+        for loss in (ours, trls):
+            trainer.model.zero_grad()
+            loss.backward()
+            gradients.append([p.grad.clone() for p in trainer.model.parameters() if p.grad is not None])
+        assert len(gradients[0]) == 28
+        torch.testing.assert_close(gradients[0], gradients[1])
 
 
 def test_training_again_after_a_kill_finds_the_same_path(tmp_path: Path) -> None:
