@@ -33,7 +33,7 @@ FLYWHEEL = [sys.executable, "-m", "flows.cli"]
 IDLE = [*FLYWHEEL, "run", "run_round", "--config", CONFIG]
 NOTHING = "Nothing to do"
 HEAVY = ("torch", "mlflow")
-REPEATS = 7
+REPEATS = 13
 GIB = 2**30
 
 EMPTY_FLOW = """

@@ -256,6 +256,22 @@ def export(
     typer.echo(f"{lines} lines in {out}")
 
 
+@app.command()
+def contradictions(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Inputs that have different right answers: who said what, and what stands."""
+    with _one_line_errors(config):
+        from tasks.config import load_config
+        from tasks.consistency import contradictions as read_contradictions
+
+        found = read_contradictions(load_config(config))
+    if as_json:
+        _print_json(found)
+    else:
+        from flows.tables import print_contradictions
+
+        print_contradictions(found, _options(config))
+
+
 clusters = typer.Typer(help="Classes of failures, and what they are called.", no_args_is_help=True)
 app.add_typer(clusters, name="clusters")
 

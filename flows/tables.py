@@ -1,6 +1,7 @@
 """Terminal tables of `flywheel status`, `clusters`, `quarantine list` and `lineage`."""
 
 from collections import Counter
+from itertools import groupby
 from typing import Any
 
 from rich.console import Console
@@ -31,8 +32,14 @@ def print_status(status: dict[str, Any], options: str = "", console: Console | N
     if counts["waiting"]:
         waiting = f"{_counted(counts['waiting'], 'row')} in quarantine: flywheel quarantine list{escape(options)}"
         console.print(f"[yellow]{waiting}[/yellow]")
-    for reason, rows in status["excluded_corrections"].items():
-        console.print(f"  {_counted(rows, 'correction')} left out: {escape(reason)}")
+    for signal in ("correction", "demonstration"):
+        for reason, rows in status[f"excluded_{signal}s"].items():
+            console.print(f"  {_counted(rows, signal)} left out: {escape(reason)}")
+    if status["contradictions"]:
+        disputed = _counted(status["contradictions"], "input")
+        console.print(
+            f"[yellow]{disputed} with different right answers: flywheel contradictions{escape(options)}[/yellow]"
+        )
     for move in status["unfinished_moves"]:
         console.print(
             f"[yellow]A move to {move['to_version'] or 'base'} was intended and not made; make it again[/yellow]"
@@ -80,6 +87,29 @@ def print_clusters(rows: list[dict[str, Any]], options: str = "", console: Conso
     more = f"; the {SHOWN_ROWS} largest are shown, all of them with --json" if len(rows) > SHOWN_ROWS else ""
     classes = "1 class" if len(rows) == 1 else f"{len(rows)} classes"
     console.print(f"{classes}{more}. To name one: flywheel clusters name ID NAME --by YOU{escape(options)}")
+
+
+def print_contradictions(rows: list[dict[str, Any]], options: str = "", console: Console | None = None) -> None:
+    """Which signals say different things of one input, group by group, and what stands."""
+    console = console or Console(highlight=False)
+    if not rows:
+        console.print("No input has different right answers. (A round looks for them, and so does an export.)")
+        return
+    table = Table("input", "answer", "by", "on", "signal", "", box=None, pad_edge=False)
+    groups = [list(group) for _, group in groupby(rows, key=lambda row: (row["kind"], row["group_hash"]))]
+    for group in groups[:SHOWN_ROWS]:
+        said = ""
+        for row in group:
+            text, answer = escape(plain(row["input"], 60)), escape(plain(row["answer"], 40))
+            stands = "stands" if row["stands"] else escape(row["reason"])
+            who = (escape(plain(row["producer"], 30)), f"{row['created_at']:%Y-%m-%d}", escape(row["signal_id"][:12]))
+            table.add_row("" if text == said else text, answer, *who, stands)
+            said = text
+        table.add_section()
+    console.print(table)
+    more = f"; the first {SHOWN_ROWS} are shown, all of them with --json" if len(groups) > SHOWN_ROWS else ""
+    console.print(f"{_counted(len(groups), 'group')}{more}. What stands is decided by `consistency` in the config;")
+    console.print("a later correction by the same person replaces the earlier one.")
 
 
 def print_lineage(lineage: dict[str, Any], options: str = "", console: Console | None = None) -> None:

@@ -22,7 +22,6 @@ from tasks.config import Config, SourceConfig
 from tasks.db import Row, State, Transaction, scratch
 from tasks.errors import SourceError
 from tasks.records import now, printable, sha256
-from tasks.redactors import Redactors
 from tasks.sources.base import Part
 from tasks.sources.make import make_mapping, make_source
 from tasks.sources.settings import FilesSourceConfig
@@ -30,6 +29,8 @@ from tasks.staging import KINDS, Rejected, redact, type_batch
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from tasks.redactors import Redactors
 
 PIECE_ROWS = 65_536  # rows that are typed and redacted at a time
 CORES = min(4, os.cpu_count() or 1)
@@ -68,7 +69,7 @@ class _Stage:
     """
 
     folder: Path
-    redactors: Redactors | None
+    redactors: "Redactors | None"
     sequence: int
     moment: datetime
     keep: timedelta
@@ -219,6 +220,8 @@ def collect(config: Config) -> Collected:
     first = next(parts, None)
     if first is None:
         return Collected()
+    from tasks.redactors import Redactors
+
     with _folder(config) as name:
         folder = Path(name)
         redactors = None if config.redaction.style == "off" else Redactors(config, folder / "redactors.log", REDACTORS)

@@ -141,6 +141,29 @@ class SplitConfig(Model):
     )
 
 
+Policy = Literal["hold", "newest", "majority", "trusted", "keep"]
+
+
+class ConsistencyConfig(Model):
+    """What becomes of signals that give one input, or near-duplicates, different right answers."""
+
+    same_input: Literal["hold", "newest", "majority", "trusted"] = Field(
+        "hold", description="hold: all are left out until their producers agree"
+    )
+    near_duplicates: Policy = Field(
+        "keep", description="keep: all are used, since the answer may hang on the words that differ"
+    )
+    trusted: tuple[Annotated[str, Field(pattern=r"^(person|model|rule):.+")], ...] = Field(
+        (), description="producers whose answer stands, the most trusted first; person:* is any person"
+    )
+
+    @model_validator(mode="after")
+    def _somebody_is_trusted(self) -> "ConsistencyConfig":
+        if "trusted" in (self.same_input, self.near_duplicates) and not self.trusted:
+            raise ValueError("trusted: say whom, as in trusted: [person:maria]; nobody is named")
+        return self
+
+
 class BlendConfig(Model):
     """How many representative demonstrations stand beside each correction."""
 
@@ -223,6 +246,7 @@ class Config(Model):
     encoder: EncoderConfig = EncoderConfig()
     cluster: ClusterConfig = ClusterConfig()
     split: SplitConfig = SplitConfig()
+    consistency: ConsistencyConfig = ConsistencyConfig()
     blend: BlendConfig = BlendConfig()
     adapter: AdapterConfig = AdapterConfig()
     trainer: TrainerConfig = TrainerConfig()

@@ -5,7 +5,7 @@ from pathlib import Path
 from tasks.config import Config
 from tasks.db import require_state
 from tasks.errors import ConfigError, StateError
-from tasks.screen import exclude_corrections
+from tasks.screen import decide_uses
 from tasks.sources.openai_files import export_chat, export_preferences
 
 LAYOUTS = ("chat", "preferences")
@@ -14,7 +14,7 @@ LAYOUTS = ("chat", "preferences")
 def export(config: Config, layout: str, path: Path) -> int:
     """Write the usable signals to a file of JSON lines; how many there are. The file is there whole or not at all.
 
-    Corrections are screened as a round does it: an author's latest counts, and people who disagree are left out.
+    Signals are screened as a round does it: an author's latest counts, and contradictions are resolved by the config.
 
     Raises:
         ConfigError: there is no such layout.
@@ -26,7 +26,7 @@ def export(config: Config, layout: str, path: Path) -> int:
         # An unfinished round has pinned what it reads: what came in later waits for the next one here too.
         unfinished = tx.row("open_round")
         pinned = unfinished["pinned_seq"] if unfinished else tx.rows("next_ingest_seq")[0]["ingest_seq"] - 1
-        exclude_corrections(tx, config, pinned)
+        decide_uses(tx, config, pinned)
         if layout == "chat":
             lines = list(export_chat(tx.rows("list_answers_to_export", pinned_seq=pinned)))
         else:

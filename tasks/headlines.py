@@ -256,6 +256,31 @@ def _change(change: dict[str, Any]) -> str:
     return f"{source} was split: {count(change.get('failures'))} of its failures are now in {target}"
 
 
+def contradictions(evidence: Evidence) -> list[str]:
+    """Inputs that came with different right answers, and what became of them: a sentence for each kind."""
+    return [_contradiction(found) for found in records(evidence, "contradictions")]
+
+
+_SETTLED = {
+    "newest": "the newest answer stands",
+    "majority": "the answer of most producers stands",
+    "trusted": "the answer of the most trusted producer stands",
+}
+
+
+def _contradiction(found: dict[str, Any]) -> str:
+    groups, policy = number(found, "groups"), found.get("policy")
+    one = groups == 1
+    near = found.get("kind") == "near-duplicate"
+    thing = f"group{'' if one else 's'} of near-duplicates" if near else f"input{'' if one else 's'}"
+    disputed = f"{count(groups)} {thing} {'has' if one else 'have'} different right answers"
+    signals, left_out = count(number(found, "signals")), count(number(found, "left_out"))
+    if policy == "keep":
+        return f"{disputed}; all {signals} signals are used"
+    settled = f"{_SETTLED[policy]}, " if policy in _SETTLED else ""
+    return f"{disputed}; {settled}{left_out} of {signals} signals are left out until their producers agree"
+
+
 def drift_sentence(evidence: Evidence) -> str | None:
     """How far the round's inputs are from what its champion was trained on; None where that was not measured."""
     share = number(evidence, "drift", "novel_share")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tasks.config import Config
-from tasks.db import require_state
+from tasks.db import Row, require_state
 from tasks.errors import FlywheelError
 from tasks.rounds import complete_evidence, label
 
@@ -20,7 +20,8 @@ def status(config: Config) -> dict[str, Any]:
         champion = tx.row("get_champion")
         unfinished = tx.rows("list_unfinished_moves")
         counts = tx.rows("count_state")[0]
-        excluded = tx.rows("count_excluded_corrections", pinned_seq=2**31 - 1)
+        contradictions = tx.rows("count_contradictions")[0]["groups"]
+        excluded = tx.rows("count_excluded_signals", pinned_seq=2**31 - 1)
     return {
         "workload": config.name,
         "champion": label(champion["to_version"] if champion else None),
@@ -28,8 +29,14 @@ def status(config: Config) -> dict[str, Any]:
         "versions": versions,
         "unfinished_moves": unfinished,
         "counts": counts,
-        "excluded_corrections": {row["reason"]: row["rows"] for row in excluded},
+        "contradictions": contradictions,
+        "excluded_corrections": _by_reason(excluded, "correction"),
+        "excluded_demonstrations": _by_reason(excluded, "demonstration"),
     }
+
+
+def _by_reason(excluded: list[Row], signal: str) -> dict[str, int]:
+    return {row["reason"]: row["rows"] for row in excluded if row["signal"] == signal}
 
 
 def _round(workload: str, row: dict[str, Any]) -> dict[str, Any]:

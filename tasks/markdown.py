@@ -69,7 +69,7 @@ def blend_table(evidence: Evidence) -> list[dict[str, Any]]:
     ]
     left = [
         {
-            "signal": "left out",
+            "signal": f"{escape(x.get('signal') or 'correction')} left out",
             "source": escape(x.get("reason")),
             "rows": count(x.get("rows")),
             "producers": "",

@@ -97,6 +97,7 @@ class RoundView(NamedTuple):
     stages: list[Stage]
     clusters: list[dict[str, Any]]
     cluster_changes: list[str]
+    contradictions: list[str]
     drift: str | None
     growing: list[str]
     flips: list[dict[str, Any]]
@@ -181,6 +182,7 @@ def _view(evidence: Evidence, full: bool) -> RoundView:
         stages=stages(evidence),
         clusters=headlines.ranked_clusters(evidence),
         cluster_changes=headlines.cluster_changes(evidence),
+        contradictions=headlines.contradictions(evidence),
         drift=headlines.drift_sentence(evidence),
         growing=headlines.growing_clusters(evidence),
         flips=flips[:SHOWN_FLIPS],

@@ -1,8 +1,9 @@
-"""Stage 2: which corrections can be used, and which inputs are near-duplicates of one another.
+"""Stage 2: which signals can be used, and which inputs are near-duplicates of one another.
 
 Personal data is gone by now: texts are redacted on their way in (`tasks/redact.py`).
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from tasks.config import Config
+from tasks.consistency import resolve_contradictions
 from tasks.db import Row, State, Transaction
 from tasks.duplicates import Pair, is_short, jaccard, near_duplicates, near_meanings, shingles
 from tasks.embed import embed
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def screen(config: Config, round_: Round) -> dict[str, int]:
-    """Mark unusable corrections with the reason and record near-duplicates; counts by reason.
+    """Mark unusable signals with the reason and record near-duplicates; counts by reason.
 
     All inputs are joined anew each round, because that takes seconds for a hundred thousand. Pairs of inputs that have
     the same side already are not listed again.
@@ -36,21 +38,30 @@ def screen(config: Config, round_: Round) -> dict[str, int]:
     meanings = _near_meanings(config, texts, sides)
     alike = {key for pair in [*pairs, *meanings] for key in (pair.left, pair.right)} - sides.keys()
     with writing(config, round_, "screen") as tx:
-        exclude_corrections(tx, config, round_.pinned_seq)
         if pairs or meanings:
             tx.load("merge_near_duplicates", _pairs_frame(texts, pairs, meanings), round_id=round_.round_id)
-        excluded = tx.rows("count_excluded_corrections", pinned_seq=round_.pinned_seq)
+        contradictions = decide_uses(tx, config, round_.pinned_seq)
+        excluded = tx.rows("count_excluded_signals", pinned_seq=round_.pinned_seq)
         counts = tx.rows("count_window", pinned_seq=round_.pinned_seq, round_id=round_.round_id)[0]
         counts["failure_rate"] = counts["failures"] / counts["inferences"] if counts["inferences"] else 0.0
-        record_evidence(tx, round_, counts=counts, excluded=excluded, near_duplicates=len(alike))
-    return {row["reason"]: row["rows"] for row in excluded} | {"new inputs with a near-duplicate": len(alike)}
+        record_evidence(
+            tx, round_, counts=counts, excluded=excluded, contradictions=contradictions, near_duplicates=len(alike)
+        )
+    by_reason = Counter[str]()
+    for row in excluded:
+        by_reason[row["reason"]] += row["rows"]
+    return by_reason | {"new inputs with a near-duplicate": len(alike)}
 
 
-def exclude_corrections(tx: Transaction, config: Config, pinned_seq: int) -> None:
-    """Decide for each correction up to a pass over the sources whether, and why, it is left out."""
+def decide_uses(tx: Transaction, config: Config, pinned_seq: int) -> list[Row]:
+    """Decide for each signal up to a pass over the sources whether, and why, it is left out.
+
+    What contradictions there are among them, as `resolve_contradictions` says it.
+    """
     corrections = tx.rows("list_pinned_corrections", pinned_seq=pinned_seq)
     if corrections:
         tx.load("exclude_corrections", _answers_frame(corrections, config), pinned_seq=pinned_seq)
+    return resolve_contradictions(tx, config, pinned_seq)
 
 
 def _near_meanings(config: Config, texts: Mapping[str, str], sides: Mapping[str, str]) -> list[Pair]:
@@ -91,4 +102,4 @@ def screen_task(config: Config, round_: Round) -> None:
     """Prefect task around `screen`."""
     found = screen(config, round_)
     details = "; ".join(f"{reason}: {count}" for reason, count in found.items())
-    get_run_logger().info("Screened the corrections of round %d. %s", round_.round_id, details)
+    get_run_logger().info("Screened the signals of round %d. %s", round_.round_id, details)

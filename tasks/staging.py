@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.db import Transaction
 from tasks.records import canonical_line, parse_record
-from tasks.redact import PREFILTER
-from tasks.redactors import Redactors
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from tasks.redactors import Redactors
 
 ALIKE = 16  # characters that rows of one kind from one writer have in common at their beginning
 GROUPS = 24
@@ -139,6 +139,8 @@ def _type_as(
     tx: Transaction, keys: str | None, rows: "pl.DataFrame", frames: "list[tuple[Kind, pl.DataFrame]]"
 ) -> "pl.DataFrame":
     """Add to the frames those rows that are records with these keys; the others."""
+    from tasks.redact import PREFILTER  # compiles a hundred expressions, which an idle run does not wait for
+
     for kind, shape in _candidates(keys):
         if rows.height:
             tx.load("parse_records", rows, shape=shape)
@@ -172,7 +174,7 @@ def _spell(rows: "pl.DataFrame") -> "tuple[pl.DataFrame, list[Rejected]]":
     return pl.DataFrame(spelled, schema={"row": pl.Int64, "raw": pl.String}, orient="row"), rejected
 
 
-def redact(kind: Kind, frame: "pl.DataFrame", redactors: Redactors | None) -> "pl.DataFrame":
+def redact(kind: Kind, frame: "pl.DataFrame", redactors: "Redactors | None") -> "pl.DataFrame":
     """The frame with personal data replaced in its texts; texts without a sign of any are not looked at again."""
     import polars as pl
 

@@ -174,8 +174,12 @@ def round_evidence(number: int, verdict: str, seed: int = 7) -> dict[str, Any]:
             _part("demonstration", "older tickets", {"rule:anchor": 121}),
         ],
         "excluded": [
-            {"reason": "contradicts another correction", "rows": 4},
-            {"reason": "too long", "rows": 1},
+            {"signal": "correction", "reason": "contradicts another answer (same input)", "rows": 4},
+            {"signal": "demonstration", "reason": "contradicted by a newer answer (near-duplicate)", "rows": 1},
+        ],
+        "contradictions": [
+            {"kind": "same input", "policy": "hold", "groups": 2, "signals": 4, "left_out": 4},
+            {"kind": "near-duplicate", "policy": "newest", "groups": 1, "signals": 2, "left_out": 1},
         ],
         "tiers": rows,
         "gate": {

@@ -1,7 +1,7 @@
 -- Input: incoming(correction_id, answer, said), the corrected and the model's output in the scorer's canonical form.
 -- Parameter: $pinned_seq. Decides anew, for each correction, whether and why it is left out.
--- An author's later correction supersedes the earlier; what agrees with the model corrects nothing; people who
--- disagree about one input are both left out; agreement is used once.
+-- An author's later correction supersedes the earlier; what agrees with the model corrects nothing; agreement is used
+-- once. What contradicts something else is decided after this.
 update corrections
 set excluded_because = final.reason
 from (
@@ -23,16 +23,10 @@ from (
         select * from pinned where age = 1 and answer <> said
     ),
 
-    answers as (
-        select input_hash, count(distinct answer) as answers
-        from latest
-        group by input_hash
-    ),
-
     repeats as (
         select
             correction_id,
-            row_number() over (partition by inference_id order by created_at, correction_id) as place
+            row_number() over (partition by inference_id, answer order by created_at, correction_id) as place
         from latest
     ),
 
@@ -43,11 +37,9 @@ from (
                 when pinned.input_hash is null then 'its inference has not arrived'
                 when pinned.age > 1 then 'superseded by its author'
                 when pinned.answer = pinned.said then 'agrees with the model'
-                when answers.answers > 1 then 'contradicts another correction'
                 when repeats.place > 1 then 'repeats another correction'
             end as reason
         from pinned
-        left join answers using (input_hash)
         left join repeats using (correction_id)
     )
 

@@ -173,7 +173,8 @@ def test_a_demo_of_no_workload_is_one_line() -> None:
 def test_status_in_json(registered: Workload) -> None:
     found = json.loads(flywheel("status", "--json", "--config", config_of(registered)).stdout)
     assert found.keys() == {
-        "workload", "champion", "rounds", "versions", "unfinished_moves", "counts", "excluded_corrections",
+        "workload", "champion", "rounds", "versions", "unfinished_moves", "counts", "contradictions",
+        "excluded_corrections", "excluded_demonstrations",
     }  # fmt: skip
     assert found["champion"] == {"label": "base", "version": None}
     assert [(r["round"], r["verdict"], r["challenger"]["label"]) for r in found["rounds"]] == [(1, "hold", "v1")]

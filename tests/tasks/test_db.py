@@ -281,6 +281,7 @@ ROW: dict[str, dict[str, Any]] = {
     "cluster_changes": {"round_id": 1, "kind": "split", "source": "c001", "target": "c002", "failures": 3},
     "cluster_labels": {"cluster_id": "c001", "label": "l", "set_by": "person:m", "set_at": NOW},
     "cluster_members": {"inference_id": "i", "round_id": 1},
+    "contradictions": {"signal_id": "x", "group_hash": "h", "kind": "same input", "policy": "hold"},
     "near_duplicates": {"left_hash": "a", "right_hash": "b", "jaccard": 0.9, "round_id": 1},
     "sides": {"input_hash": "h", "side": "train", "reason": "drawn", "group_hash": "h", "round_id": 1},
     "regression_cases": {"case_id": "x", "input": "[]", "input_hash": "h", "expected": "r", "tier": "unseen",
@@ -307,7 +308,7 @@ KEYS = {
     "regression_cases": ["case_id"], "snapshots": ["snapshot_hash"], "snapshot_rows": ["snapshot_hash", "position"],
     "rounds": ["round_id"], "case_results": ["round_id", "role", "case_id"], "versions": ["version"],
     "promotions": ["promotion_id"], "cluster_changes": ["round_id", "kind", "source", "target"],
-    "cluster_labels": ["cluster_id", "set_at"],
+    "cluster_labels": ["cluster_id", "set_at"], "contradictions": ["signal_id", "kind"],
 }  # fmt: skip
 UNACCEPTABLE = [
     ("collections", {"read_rows": 4}),
@@ -322,6 +323,7 @@ UNACCEPTABLE = [
     ("case_results", {"role": "judge"}),
     ("promotions", {"event": "undone"}),
     ("cluster_changes", {"kind": "vanished"}),
+    ("contradictions", {"kind": "other input"}),
 ]
 
 

@@ -115,6 +115,6 @@ def test_status_counts_what_was_quarantined_and_excluded(tmp_path_factory: pytes
     workload.collect("b", "nonsense\n")
     workload.to_split()
     found = status(workload.config)
-    assert found["excluded_corrections"] == {"contradicts another correction": 2}
+    assert found["excluded_corrections"] == {"contradicts another answer (same input)": 2}
     assert found["counts"]["in_quarantine"] == found["counts"]["quarantined"] == 1
     assert found["rounds"][0]["verdict"] is None

@@ -311,8 +311,8 @@ def test_blend_keeps_signals_apart() -> None:
         "correction",
         "demonstration",
         "demonstration",
-        "left out",
-        "left out",
+        "correction left out",
+        "demonstration left out",
     ]
 
 

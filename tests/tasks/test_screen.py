@@ -42,7 +42,7 @@ def test_who_takes_a_correction_back_corrects_nothing(workload: Workload) -> Non
 
 def test_people_who_disagree_are_both_left_out(workload: Workload) -> None:
     found = screened(workload, [inference("i"), correction("i", "1", MARIA), correction("i", "2", JONAS)])
-    assert set(found.values()) == {"contradicts another correction"}
+    assert set(found.values()) == {"contradicts another answer (same input)"}
 
 
 def test_people_who_disagree_about_the_same_input_of_two_calls_are_both_left_out(workload: Workload) -> None:
@@ -52,7 +52,7 @@ def test_people_who_disagree_about_the_same_input_of_two_calls_are_both_left_out
         correction("i", "1"),
         correction("j", "2", JONAS),
     ]
-    assert set(screened(workload, records).values()) == {"contradicts another correction"}
+    assert set(screened(workload, records).values()) == {"contradicts another answer (same input)"}
 
 
 def test_agreement_is_used_once(workload: Workload) -> None:
@@ -84,7 +84,7 @@ def test_each_screening_decides_anew(workload: Workload) -> None:
     workload.close(workload.open())
     workload.collect("b", [correction("i", "2", JONAS, minutes=2)])
     screen(workload.config, workload.open())
-    assert reasons(workload)["i", MARIA, "1"] == "contradicts another correction"
+    assert reasons(workload)["i", MARIA, "1"] == "contradicts another answer (same input)"
     workload.close(workload.open())
     workload.collect("c", [correction("i", "1", JONAS, minutes=3)])
     screen(workload.config, workload.open())
@@ -97,7 +97,7 @@ def test_two_spellings_of_one_json_answer_do_not_contradict(tmp_path: Path) -> N
     found = screened(
         workload, [inference("i"), correction("i", '{"a":1}', MARIA, 1), correction("i", '{"a": 1}', JONAS, 2)]
     )
-    assert "contradicts another correction" not in found.values()
+    assert "contradicts another answer (same input)" not in found.values()
 
 
 def test_near_duplicates_are_found_among_everything_with_an_answer(workload: Workload) -> None:
@@ -148,7 +148,7 @@ def test_the_counts_of_the_window_are_in_the_evidence(workload: Workload) -> Non
     counts = evidence["counts"]
     assert (counts["read"], counts["stored"], counts["inferences"], counts["corrections"]) == (8, 8, 4, 2)
     assert (counts["failures"], counts["failure_rate"]) == (2, 0.5)
-    assert evidence["excluded"] == [{"reason": "agrees with the model", "rows": 1}]
+    assert evidence["excluded"] == [{"signal": "correction", "reason": "agrees with the model", "rows": 1}]
 
 
 def test_what_comes_in_after_the_pin_is_not_screened(workload: Workload) -> None:
