@@ -145,7 +145,7 @@ Policy = Literal["hold", "newest", "majority", "trusted", "keep"]
 
 
 class ConsistencyConfig(Model):
-    """What becomes of signals that give one input, or near-duplicates, different right answers."""
+    """What becomes of different right answers for one input or near-duplicates, and how much one producer may say."""
 
     same_input: Literal["hold", "newest", "majority", "trusted"] = Field(
         "hold", description="hold: all are left out until their producers agree"
@@ -155,6 +155,9 @@ class ConsistencyConfig(Model):
     )
     trusted: tuple[Annotated[str, Field(pattern=r"^(person|model|rule):.+")], ...] = Field(
         (), description="producers whose answer stands, the most trusted first; person:* is any person"
+    )
+    producer_share: float = Field(
+        1.0, gt=0.0, le=1.0, description="of the usable corrections, at most so many are one producer's"
     )
 
     @model_validator(mode="after")

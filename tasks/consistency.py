@@ -1,5 +1,7 @@
 """Signals that give one input different right answers: found in every round, and resolved as the config declares.
 
+Beside it, how much one producer may say: nobody, and no attacker, steers the model alone.
+
 Corrections, confirmed calls and given demonstrations are held against each other, by their answers in the scorer's
 canonical form. What does not stand is left out of training and suite with the reason; nothing is deleted, and the next
 round decides anew.
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING
 from tasks.config import Config, ConsistencyConfig, Policy
 from tasks.db import Row, Transaction, require_state
 from tasks.duplicates import components
-from tasks.records import user_text
+from tasks.records import sha256, user_text
 from tasks.score import make_canonical
 
 if TYPE_CHECKING:
@@ -99,6 +101,34 @@ def decide(claims: Iterable[Claim], kind: str, policy: Policy, trusted: Sequence
             stands = policy == "keep" or claim.answer == answer
             decisions.append(Decision(claim.signal_id, group, kind, policy, None if stands else overruled))
     return decisions
+
+
+def beyond_share(producers: Mapping[str, str], share: float) -> list[str]:
+    """Which corrections (id: producer) to leave out so that no producer has more than `share` of those that are left.
+
+    As few as can be. Of a producer's corrections those stay whose ids' hashes are smallest, so that more of the others'
+    bring back the same ones. Where there are too few producers for the share, all have the same.
+    """
+    of: defaultdict[str, list[str]] = defaultdict(list)
+    for correction_id, producer in producers.items():
+        of[producer].append(correction_id)
+    sizes = [len(ids) for ids in of.values()]
+    most, fewest = max(sizes, default=0), min(sizes, default=0)
+    while (fitting := max(int(share * sum(min(size, most) for size in sizes)), fewest)) < most:
+        most = fitting
+    return sorted(each for ids in of.values() for each in sorted(ids, key=sha256)[most:])
+
+
+def exclude_beyond_share(tx: Transaction, config: Config, pinned_seq: int) -> None:
+    """Leave out the corrections that are more than one producer may give."""
+    import polars as pl
+
+    if config.consistency.producer_share < 1.0:
+        producers = {
+            row["correction_id"]: row["producer"] for row in tx.rows("list_usable_corrections", pinned_seq=pinned_seq)
+        }
+        if beyond := beyond_share(producers, config.consistency.producer_share):
+            tx.load("exclude_beyond_share", pl.DataFrame({"correction_id": beyond}))
 
 
 def resolve_contradictions(tx: Transaction, config: Config, pinned_seq: int) -> list[Row]:

@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from tasks.config import Config
-from tasks.consistency import resolve_contradictions
+from tasks.consistency import exclude_beyond_share, resolve_contradictions
 from tasks.db import Row, State, Transaction
 from tasks.duplicates import Pair, is_short, jaccard, near_duplicates, near_meanings, shingles
 from tasks.embed import embed
@@ -61,7 +61,9 @@ def decide_uses(tx: Transaction, config: Config, pinned_seq: int) -> list[Row]:
     corrections = tx.rows("list_pinned_corrections", pinned_seq=pinned_seq)
     if corrections:
         tx.load("exclude_corrections", _answers_frame(corrections, config), pinned_seq=pinned_seq)
-    return resolve_contradictions(tx, config, pinned_seq)
+    found = resolve_contradictions(tx, config, pinned_seq)
+    exclude_beyond_share(tx, config, pinned_seq)
+    return found
 
 
 def _near_meanings(config: Config, texts: Mapping[str, str], sides: Mapping[str, str]) -> list[Pair]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tasks.config import Config, Policy
-from tasks.consistency import NEAR_DUPLICATE, SAME_INPUT, Claim, contradictions, decide, standing_answer
+from tasks.consistency import NEAR_DUPLICATE, SAME_INPUT, Claim, beyond_share, contradictions, decide, standing_answer
 from tasks.rounds import read_evidence
 from tasks.screen import screen
 from tests.conftest import Record, Workload, correction, demonstration, distinct, inference, make_workload, thumb
@@ -191,6 +192,48 @@ def test_a_case_whose_answer_does_not_stand_any_more_is_retired(tmp_path: Path) 
     workload.to_split()
     retired = workload.rows("select case_id, retired_because from regression_cases where retired_round is not null")
     assert retired == [{"case_id": case["case_id"], "retired_because": "contradicts another answer (same input)"}]
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=40), st.floats(0.05, 1.0))
+def test_nobody_has_more_than_the_share_and_no_more_is_left_out_than_that_takes(
+    given_by: list[str], share: float
+) -> None:
+    producers = {f"c{number}": producer for number, producer in enumerate(given_by)}
+    out = set(beyond_share(producers, share))
+    before = Counter(given_by)
+    left = Counter(producer for key, producer in producers.items() if key not in out)
+    assert left.keys() == before.keys()
+    fewest = min(before.values())
+    assert all(count <= max(share * left.total(), fewest) for count in left.values())
+    if out:  # with one more for each of those that were cut, somebody has too much
+        cut = {producer for producer, count in before.items() if left[producer] < count}
+        more = left + Counter(cut)
+        assert max(more.values()) > max(share * more.total(), fewest)
+
+
+def test_what_stays_of_a_producer_stays_when_there_is_more(tmp_path: Path) -> None:
+    first = {f"m{n}": MARIA for n in range(30)} | {f"j{n}": JONAS for n in range(4)}
+    more = first | {f"k{n}": KOFI for n in range(10)}
+    kept, later = (set(each) - set(beyond_share(each, 0.5)) for each in (first, more))
+    assert kept < later
+    assert sum(key.startswith("m") for key in kept) == 4
+
+
+def test_one_reviewer_who_floods_the_system_is_held_to_a_share(tmp_path: Path) -> None:
+    records = [
+        record
+        for who, many in ((MARIA, 6), (JONAS, 6), ("person:flood", 60))
+        for n in range(many)
+        for record in (inference(f"{who}{n}"), correction(f"{who}{n}", f"right {n}", who))
+    ]
+    workload = disputed(tmp_path, records, producer_share=0.5)
+    usable = workload.rows(
+        "select corrected_by as who, count(*) as rows from corrections where excluded_because is null group by all"
+    )
+    assert {row["who"]: row["rows"] for row in usable} == {MARIA: 6, JONAS: 6, "person:flood": 12}
+    assert read_evidence(workload.config)[0]["excluded"] == [
+        {"signal": "correction", "reason": "beyond the share of one producer", "rows": 48}
+    ]
 
 
 def test_every_planted_contradiction_is_found_and_nothing_else(tmp_path: Path) -> None:
