@@ -49,18 +49,19 @@ class Redactors:
 
     def redact(self, text: str) -> str:
         """One text, redacted here."""
-        return self._here.redact(text)
+        with self._lock:
+            return self._here.redact(text)
 
     def redact_all(self, texts: Sequence[str], are_messages: bool = False) -> list[str]:
         """The texts redacted, in their order; of one that is a conversation, as JSON, each message by itself.
 
         Raises:
-            ConfigError: the recogniser of names names a place that is not in the text.
+            FlywheelError: the recogniser of names names a place that is not in the text.
             ChildError: a process that redacts died.
         """
-        if len(texts) < FEW and not self._processes:
-            return _redact_all(self._here, texts, are_messages)
-        with self._lock:
+        with self._lock:  # a recogniser of names need not bear to be called by two threads
+            if len(texts) < FEW and not self._processes:
+                return _redact_all(self._here, texts, are_messages)
             if not self._processes:
                 self._processes = [_Process(self._settings, self._log) for _ in range(self._most)]
                 for process in self._processes:
