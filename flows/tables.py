@@ -36,10 +36,8 @@ def print_status(status: dict[str, Any], options: str = "", console: Console | N
         for reason, rows in status[f"excluded_{signal}s"].items():
             console.print(f"  {_counted(rows, signal)} left out: {escape(reason)}")
     if status["contradictions"]:
-        disputed = _counted(status["contradictions"], "input")
-        console.print(
-            f"[yellow]{disputed} with different right answers: flywheel contradictions{escape(options)}[/yellow]"
-        )
+        disputed = f"{_counted(status['contradictions'], 'group')} of signals with different right answers"
+        console.print(f"[yellow]{disputed}: flywheel contradictions{escape(options)}[/yellow]")
     for move in status["unfinished_moves"]:
         console.print(
             f"[yellow]A move to {move['to_version'] or 'base'} was intended and not made; make it again[/yellow]"

@@ -99,7 +99,7 @@ def test_help_is_instant_and_imports_nothing_heavy() -> None:
     assert min(seconds) < 1.0
 
 
-@pytest.mark.parametrize("command", ["run", "demo", "status", "lineage", "promote", "abandon"])
+@pytest.mark.parametrize("command", ["run", "demo", "status", "lineage", "promote", "abandon", "contradictions"])
 def test_each_command_explains_itself(command: str) -> None:
     result = flywheel(command, "--help")
     assert result.exit_code == 0
@@ -268,6 +268,21 @@ def test_names_from_data_are_text_and_no_markup(
     assert text in shown
     assert "1 row read" in shown
     assert "1 row in quarantine: flywheel quarantine list --config 'my support.yaml'" in " ".join(shown.split())
+
+
+def test_contradictions_are_shown_with_what_stands(workload: Workload) -> None:
+    config = config_of(workload)
+    records = [inference("i"), correction("i", "[b]1[/b]"), correction("i", "2", "person:jonas", 5), inference("j")]
+    workload.collect("a", records)
+    workload.to_split()
+    shown = " ".join(flywheel("contradictions", "--config", config).stdout.split())
+    assert shown.count("contradicts") == 2
+    assert "[b]1[/b]" in shown and "person:jonas" in shown and "1 group." in shown
+    found = json.loads(flywheel("contradictions", "--json", "--config", config).stdout)
+    assert [(row["answer"], row["stands"]) for row in found] == [("[b]1[/b]", False), ("2", False)]
+    assert "1 group of signals with different right answers: flywheel contradictions --config" in " ".join(
+        flywheel("status", "--config", config).stdout.split()
+    )
 
 
 def test_a_pass_says_what_it_stored_and_where_the_bad_rows_are(capsys: pytest.CaptureFixture[str]) -> None:
