@@ -76,13 +76,13 @@ def measure_policies(folder: Path, inputs: int) -> tuple[list[Bar], dict[str, An
     for record in records:
         said[record["messages"][0]["content"]].add(record["messages"][1]["content"])
     disputed = {text for text, answers in said.items() if len(answers) > 1}
-    outcomes = {}
+    outcomes, found = {}, []
     for policy in POLICIES:
         trusted = ["person:careful"] if policy == "trusted" else []
         rules = {"same_input": policy, "trusted": trusted}
         config = screened(folder / policy, records, rules, split={"near_duplicate": 1.0, "near_meaning": None})
         rows = contradictions(config)
-        found = {row["input"] for row in rows}
+        found.append({row["input"] for row in rows})
         standing = {row["input"]: row["answer"] for row in rows if row["stands"]}
         right = sum(truth[text] == answer for text, answer in standing.items())
         outcomes[policy] = {
@@ -90,8 +90,13 @@ def measure_policies(folder: Path, inputs: int) -> tuple[list[Bar], dict[str, An
             "right_of_settled": round(right / len(standing), 3) if standing else None,
         }
     bars = [
-        Bar("planted contradictions found, share", len(found & disputed) / len(disputed), ">=", 1.0),
-        Bar("inputs reported that agree", len(found - disputed), "<=", 0),
+        Bar(
+            "planted contradictions found, share",
+            min(len(each & disputed) for each in found) / len(disputed),
+            ">=",
+            1.0,
+        ),
+        Bar("inputs reported that agree", max(len(each - disputed) for each in found), "<=", 0),
     ]
     return bars, {"inputs": inputs, "disputed": len(disputed), "policies": outcomes}
 

@@ -1,4 +1,4 @@
-"""Terminal tables of `flywheel status`, `clusters`, `quarantine list` and `lineage`."""
+"""Terminal tables of `flywheel status`, `clusters list`, `contradictions`, `quarantine list` and `lineage`."""
 
 from collections import Counter
 from itertools import groupby

@@ -92,7 +92,7 @@ def spin_when_alone() -> None:
 
     To be called in a child before it imports torch. Threads that wait for each other a thousand times a step lose a
     third of the time to falling asleep; beside another busy process, though, those that spin keep it from their own
-    partners and take twice as long.
+    partners and take more than twice as long.
     """
     import psutil
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from tasks.config import Config, ConsistencyConfig, Policy
+from tasks.config import Config, Policy
 from tasks.db import Row, Transaction, require_state
 from tasks.duplicates import components
 from tasks.records import sha256, user_text
@@ -148,7 +148,7 @@ def _decide_all(tx: Transaction, config: Config, pinned_seq: int) -> tuple[list[
     """The decisions on signals with the same input, and on those of near-duplicates that are left then."""
     import polars as pl
 
-    rules: ConsistencyConfig = config.consistency
+    rules = config.consistency
     found = tx.frame("list_claims", pinned_seq=pinned_seq)
     answers = found["answer"].unique()
     canonical = make_canonical(config.scorer)

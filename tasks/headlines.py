@@ -277,8 +277,12 @@ def _contradiction(found: dict[str, Any]) -> str:
     signals, left_out = count(number(found, "signals")), count(number(found, "left_out"))
     if policy == "keep":
         return f"{disputed}; all {signals} signals are used"
-    settled = f"{_SETTLED[policy]}, " if policy in _SETTLED else ""
-    return f"{disputed}; {settled}{left_out} of {signals} signals are left out until their producers agree"
+    out = f"{left_out} of {signals} signals are left out"
+    return (
+        f"{disputed}; {_SETTLED[policy]}, {out}"
+        if policy in _SETTLED
+        else f"{disputed}; {out} until their producers agree"
+    )
 
 
 def drift_sentence(evidence: Evidence) -> str | None:

@@ -84,7 +84,6 @@ def _dtype() -> Any:
 def _trainer(spec: dict[str, Any], model: Any, tokenizer: Any, dataset: Any, progress: Progress) -> Any:
     import torch
     from peft import LoraConfig
-    from torch.nn.functional import cross_entropy
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
@@ -93,20 +92,6 @@ def _trainer(spec: dict[str, Any], model: Any, tokenizer: Any, dataset: Any, pro
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             progress(step=state.global_step, steps=state.max_steps, loss=(logs or {}).get("loss"))
-
-    class CpuTrainer(SFTTrainer):
-        """Scores the positions that some row of a batch is trained on; TRL does so on a GPU alone."""
-
-        def compute_loss(
-            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
-            labels = inputs.pop("labels")[:, 1:]
-            places = (labels != IGNORED).any(dim=0).nonzero().squeeze(1)
-            outputs = model(**inputs, logits_to_keep=places, use_cache=False)
-            labels = labels[:, places].flatten()
-            summed = cross_entropy(outputs.logits.float().flatten(0, 1), labels, ignore_index=IGNORED, reduction="sum")
-            loss = summed / ((labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch)
-            return (loss, outputs) if return_outputs else loss
 
     on_gpu = torch.cuda.is_available()
     arguments = SFTConfig(
@@ -124,7 +109,7 @@ def _trainer(spec: dict[str, Any], model: Any, tokenizer: Any, dataset: Any, pro
         train_sampling_strategy="group_by_length",
         **spec["trainer"],
     )
-    return (SFTTrainer if on_gpu else CpuTrainer)(
+    return (SFTTrainer if on_gpu else _cpu_trainer())(
         model=model,
         args=arguments,
         train_dataset=dataset,
@@ -132,6 +117,28 @@ def _trainer(spec: dict[str, Any], model: Any, tokenizer: Any, dataset: Any, pro
         peft_config=LoraConfig(task_type="CAUSAL_LM", **spec["adapter"]),
         callbacks=[Report()],
     )
+
+
+def _cpu_trainer() -> Any:
+    """TRL's trainer as a class that does less on a CPU."""
+    from torch.nn.functional import cross_entropy
+    from trl import SFTTrainer
+
+    class CpuTrainer(SFTTrainer):
+        """Scores the positions that some row of a batch is trained on; TRL does so on a GPU alone."""
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            labels = inputs.pop("labels")[:, 1:]
+            places = (labels != IGNORED).any(dim=0).nonzero().squeeze(1)
+            outputs = model(**inputs, logits_to_keep=places, use_cache=False)
+            labels = labels[:, places].flatten()
+            summed = cross_entropy(outputs.logits.float().flatten(0, 1), labels, ignore_index=IGNORED, reduction="sum")
+            loss = summed / ((labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch)
+            return (loss, outputs) if return_outputs else loss
+
+    return CpuTrainer
 
 
 def _count_trained_tokens(labels: list[list[int]], rows: list[dict[str, Any]], max_length: int) -> int:

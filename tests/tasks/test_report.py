@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tasks import report
 from tasks.headlines import (
     champion_now,
+    contradictions,
     drift_sentence,
     outcome,
     points,
@@ -303,6 +304,16 @@ def test_clusters_are_ranked_by_impact_and_flips_are_capped() -> None:
     table = flips_table(evidence, limit=10)
     assert [row["flip"] for row in table] == ["negative"] * 10 + ["…"]
     assert "149 more" in table[-1]["input"]
+
+
+def test_contradictions_are_said_with_what_became_of_them() -> None:
+    said = contradictions(round_evidence(1, "promote"))
+    assert said == [
+        "2 inputs have different right answers; 4 of 4 signals are left out until their producers agree",
+        "1 group of near-duplicates has different right answers; the newest answer stands, 1 of 2 signals are left out",
+    ]
+    page = render_report([round_evidence(1, "promote")])
+    assert all(f"{sentence}." in page for sentence in said)
 
 
 def test_blend_keeps_signals_apart() -> None:
