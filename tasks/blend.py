@@ -6,12 +6,9 @@ near-duplicates, though, only a few are taken, each with another answer: what we
 """
 
 import hashlib
-import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -22,7 +19,16 @@ from tasks.db import Row, State
 from tasks.errors import StateError
 from tasks.records import canonical_json, now
 from tasks.rounds import Round, record_evidence, writing
+from tasks.snapshots import Snapshot, freeze, write_snapshot
 from tasks.split import COPIES
+
+if TYPE_CHECKING:
+    import polars as pl
+
+LINEAGE = (
+    "position", "signal", "signal_id", "inference_id", "input_hash", "content_hash", "source", "producer", "cluster_id",
+    "derived",
+)  # fmt: skip
 
 
 def apportion(total: int, weights: Mapping[str, float], available: Mapping[str, int]) -> dict[str, int]:
@@ -77,25 +83,26 @@ def _order(seed: int, signal_id: str) -> str:
     return hashlib.sha256(f"{seed}/{signal_id}".encode()).hexdigest()
 
 
-def snapshot_bytes(rows: Sequence[Row]) -> bytes:
-    """The snapshot file: one JSON object a line, messages with their answer, and where the row comes from."""
-    lines = []
-    for row in rows:
-        messages = [*json.loads(row["input"]), {"role": "assistant", "content": row["answer"]}]
-        source = {key: row[key] for key in ("signal", "signal_id", "source", "producer", "content_hash")}
-        lines.append(canonical_json({"messages": messages} | source))
-    return ("\n".join(lines) + "\n").encode()
+def training_rows(rows: "pl.DataFrame") -> "pl.DataFrame":
+    """Signals with their input and answer as rows to freeze: the prompt's messages, the answer's, and a weight."""
+    import polars as pl
+
+    return rows.with_columns(
+        prompt=pl.col("input"),
+        chosen=_assistant_turns(rows["answer"]),
+        rejected=pl.lit(None),
+        derived=pl.lit(None),
+        weight=pl.lit(1.0),
+    )
 
 
-def write_once(path: Path, content: bytes) -> None:
-    """Write a read-only file whole or not at all; one that is there already with this content stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_file() and path.read_bytes() == content:
-        return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.chmod(0o444)
-    temporary.replace(path)
+def _assistant_turns(answers: "pl.Series") -> "pl.Series":
+    """Each answer as the assistant's messages, in canonical JSON."""
+    import polars as pl
+
+    distinct = answers.unique()
+    turns = [canonical_json([{"role": "assistant", "content": answer}]) for answer in distinct]
+    return answers.replace_strict(distinct, pl.Series(turns, dtype=pl.String), return_dtype=pl.String)
 
 
 def blend(config: Config, round_: Round) -> Row:
@@ -104,6 +111,8 @@ def blend(config: Config, round_: Round) -> Row:
     Raises:
         StateError: there is no correction to train on.
     """
+    import polars as pl
+
     with State(config.database).transaction() as tx:
         rows = tx.rows("list_training_rows", pinned_seq=round_.pinned_seq, copies=COPIES)
         production = {row["slices"]: row["share"] for row in tx.rows("list_slice_shares", pinned_seq=round_.pinned_seq)}
@@ -116,13 +125,11 @@ def blend(config: Config, round_: Round) -> Row:
         )
     ratio = config.blend.demonstrations_per_correction
     chosen = choose(corrections, demonstrations, production, ratio, config.split.seed)
-    content = snapshot_bytes(chosen)
-    snapshot_hash = hashlib.sha256(content).hexdigest()
-    path = config.round_folder(round_.round_id) / f"snapshot-{snapshot_hash[:12]}.jsonl"
-    write_once(path, content)
+    frozen = freeze(training_rows(pl.DataFrame(chosen, infer_schema_length=None)))
+    snapshot = write_snapshot(frozen, config.folder / "snapshots")
     copies = copies_left_out(rows)
-    _store(config, round_, chosen, snapshot_hash, path, production, copies)
-    return {"hash": snapshot_hash, "rows": len(chosen), "corrections": len(corrections), "copies_left_out": copies}
+    _store(config, round_, chosen, frozen, snapshot, production, copies)
+    return {"hash": snapshot.hash, "rows": len(chosen), "corrections": len(corrections), "copies_left_out": copies}
 
 
 def copies_left_out(rows: Sequence[Row]) -> dict[str, int]:
@@ -139,35 +146,19 @@ def _store(
     config: Config,
     round_: Round,
     rows: Sequence[Row],
-    snapshot_hash: str,
-    path: Path,
+    frozen: "pl.DataFrame",
+    snapshot: Snapshot,
     production: Mapping[str, float],
     copies: Mapping[str, int],
 ) -> None:
-    import polars as pl
-
-    keys = (
-        "signal",
-        "signal_id",
-        "inference_id",
-        "input_hash",
-        "content_hash",
-        "source",
-        "producer",
-        "cluster_id",
-    )
-    frame = pl.DataFrame(
-        [{"position": position} | {key: row[key] for key in keys} for position, row in enumerate(rows)],
-        infer_schema_length=None,
-    )
     with writing(config, round_, "blend") as tx:
         tx.run(
-            "insert_snapshot",
-            snapshot_hash=snapshot_hash, round_id=round_.round_id, path=str(path), rows=len(rows), created_at=now(),
+            "insert_snapshot", snapshot_hash=snapshot.hash, round_id=round_.round_id, path=str(snapshot.path),
+            rows=snapshot.rows, created_at=now(),
         )  # fmt: skip
-        tx.load("insert_snapshot_rows", frame, snapshot_hash=snapshot_hash)
-        tx.run("set_round_snapshot", round_id=round_.round_id, snapshot_hash=snapshot_hash)
-        summary = {"hash": snapshot_hash, "rows": len(rows), "slice_distance": _distance(rows, production)}
+        tx.load("insert_snapshot_rows", frozen.select(LINEAGE), snapshot_hash=snapshot.hash)
+        tx.run("set_round_snapshot", round_id=round_.round_id, snapshot_hash=snapshot.hash)
+        summary = {"hash": snapshot.hash, "rows": snapshot.rows, "slice_distance": _distance(rows, production)}
         record_evidence(tx, round_, snapshot=summary, blend=composition(rows), copies_left_out=copies)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import random
@@ -14,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.blend import apportion, blend, choose, composition, snapshot_bytes, write_once
+from tasks.blend import apportion, blend, choose, composition
 from tasks.errors import StateError
 from tasks.rounds import read_evidence
+from tasks.snapshots import read_snapshot
 from tasks.split import COPIES
 from tests.conftest import Workload, correction, distinct, inference, make_workload, thumb, traffic
 
@@ -110,29 +110,6 @@ def test_the_composition_names_signals_sources_and_producers() -> None:
     ]
 
 
-def test_a_snapshot_line_is_the_chat_with_its_origin() -> None:
-    line = json.loads(snapshot_bytes([row("x")]))
-    assert line["messages"] == [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]
-    assert (line["signal_id"], line["source"], line["producer"]) == ("x", "production", "person:x")
-
-
-def test_a_frozen_file_is_read_only_and_stays(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "snapshot.jsonl"
-    write_once(path, b"one\n")
-    first = path.stat().st_mtime_ns
-    write_once(path, b"one\n")
-    assert path.stat().st_mtime_ns == first
-    assert path.stat().st_mode & 0o222 == 0
-    assert [file.name for file in path.parent.iterdir()] == ["snapshot.jsonl"]
-
-
-def test_a_file_that_was_cut_short_is_written_whole(tmp_path: Path) -> None:
-    path = tmp_path / "snapshot.jsonl"
-    path.write_bytes(b"on")
-    write_once(path, b"one\n")
-    assert path.read_bytes() == b"one\n"
-
-
 def blended(workload: Workload) -> dict[str, Any]:
     return blend(workload.config, workload.to_split())
 
@@ -143,14 +120,12 @@ def test_the_snapshot_holds_no_row_that_is_held_out(workload: Workload) -> None:
     sides = workload.rows("select distinct side from snapshot_rows join sides using (input_hash)")
     assert sides == [{"side": "train"}]
     path = Path(workload.value("select path from snapshots"))
-    assert (
-        hashlib.sha256(path.read_bytes()).hexdigest()
-        == made["hash"]
-        == workload.value("select snapshot_hash from rounds")
-    )
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert made["hash"] == workload.value("select snapshot_hash from rounds")
+    lines = read_snapshot(path, made["hash"]).to_dicts()
     held_out = {r["input"] for r in workload.rows("select input from regression_cases where tier <> 'fixed'")}
-    assert not held_out & {json.dumps(r["messages"][:-1], separators=(",", ":"), ensure_ascii=False) for r in lines}
+    assert held_out and not held_out & {r["prompt"] for r in lines}
+    answers = {r["signal_id"]: r["answer"] for r in workload.rows("select signal_id, answer from signals")}
+    assert all(json.loads(r["chosen"]) == [{"role": "assistant", "content": answers[r["signal_id"]]}] for r in lines)
     rows = workload.rows("select signal_id, source, producer from snapshot_rows order by position")
     assert rows == [{key: r[key] for key in ("signal_id", "source", "producer")} for r in lines]
     assert made["corrections"] == sum(r["signal"] == "correction" for r in lines) == 20
