@@ -32,7 +32,7 @@ HASHED = (
     "group_hash", "prompt", "chosen", "rejected", "derived", "weight",
 )  # fmt: skip
 COLUMNS = ("position", *HASHED, "row_hash")
-PIECE_ROWS = 65_536  # so many rows' texts are in memory at once while they are hashed
+PIECE_ROWS = 16_384  # so many rows' texts are in memory at once while they are hashed
 REMEDY = (
     "restore it from the registry's copy (the round's run in MLflow, under snapshot/), or give the round up with "
     "`flywheel abandon --config FILE` and run another"
@@ -78,7 +78,7 @@ def write_snapshot(frozen: "pl.DataFrame", folder: Path) -> Snapshot:
     folder.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        frozen.write_parquet(temporary)
+        frozen.write_parquet(temporary, compression_level=1)  # as small as with 3, in half the time
         temporary.chmod(0o444)
         temporary.replace(path)
     finally:
@@ -183,7 +183,7 @@ def _row_hashes(rows: "pl.DataFrame") -> "pl.Series":
     for piece in rows.iter_slices(PIECE_ROWS):
         bits = pl.Series(piece["weight"].to_numpy().view("uint64"))
         texts = piece.with_columns(weight=bits).select(content).to_series()
-        hashes += [hashlib.sha256(text.encode()).hexdigest() for text in texts]
+        hashes += [hashlib.sha256(text.encode()).hexdigest() for text in texts.to_list()]
     return pl.Series(hashes, dtype=pl.String)
 
 

@@ -239,7 +239,7 @@ def test_names_from_data_are_text_and_no_markup(
     workload: Workload, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A producer or a reason with square brackets must neither crash the table nor vanish from it."""
-    workload.collect("a", [inference("i"), correction("i", by=f"person:{text}"), *traffic(3)])
+    workload.collect("a", [inference("i"), correction("i", by=f"person:{text}"), *traffic(3, given=9)])
     round_ = workload.to_split()
     blend(workload.config, round_)
     for stage in ("train", "regress", "gate"):
