@@ -5,6 +5,7 @@ whole resembles production (`tasks/mix.py`). Of a group of near-duplicates only 
 answer: what went viral is one failure.
 """
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
@@ -16,8 +17,9 @@ from tasks.db import Row, State
 from tasks.errors import StateError
 from tasks.mix import choose, distances, each_distinct, with_cells
 from tasks.records import canonical_json, now
-from tasks.rounds import Round, record_evidence, writing
+from tasks.rounds import Round, held_row, record_evidence, writing
 from tasks.score import make_canonical
+from tasks.snapshot_card import left_out, make_card
 from tasks.snapshots import Snapshot, freeze, write_snapshot
 from tasks.split import COPIES
 
@@ -55,10 +57,10 @@ def blend(config: Config, round_: Round) -> Row:
         tx.load("insert_snapshot_rows", frozen.select(LINEAGE), snapshot_hash=snapshot.hash)
         tx.run("set_round_snapshot", round_id=round_.round_id, snapshot_hash=snapshot.hash)
         summary = {"hash": snapshot.hash, "rows": snapshot.rows, "distance": distances(chosen, production)}
-        record_evidence(
-            tx, round_, snapshot=summary, blend=composition(frozen), copies_left_out=copies,
-            not_chosen=_counts(usable, "signal", minus=chosen),
-        )  # fmt: skip
+        out = {"copies_left_out": copies, "not_chosen": _counts(usable, "signal", minus=chosen)}
+        told = json.loads(held_row(tx, round_)["evidence"]) | out
+        card = make_card(frozen, left_out(told))
+        record_evidence(tx, round_, snapshot=summary, blend=composition(frozen), card=card, **out)
     return _summary(snapshot, chosen) | {"copies_left_out": copies}
 
 

@@ -18,6 +18,7 @@ from tasks.db import State
 from tasks.errors import FlywheelError
 from tasks.records import now
 from tasks.rounds import Round, complete_evidence, held_row, writing
+from tasks.snapshot_card import card_markdown
 from tasks.snapshots import read_snapshot
 from tasks.train import WEIGHTS
 
@@ -117,6 +118,8 @@ def _log_tables_and_charts(evidence: dict[str, Any]) -> None:
 
     mlflow.log_dict(evidence, "evidence.json")
     mlflow.log_text(verdict_markdown(evidence), "verdict.md")
+    mlflow.log_dict(evidence["card"], "snapshot/card.json")
+    mlflow.log_text(card_markdown(evidence), "snapshot/card.md")
     flips = flips_table(evidence)
     if flips:
         mlflow.log_table({key: [row[key] for row in flips] for key in flips[0]}, "flips.json")
@@ -181,7 +184,7 @@ def register(config: Config, round_: Round) -> str:
         "snapshot_path": snapshot["path"],
         "base": str(Path(config.model.base).resolve()) if Path(config.model.base).is_dir() else config.model.base,
         "adapter_path": row["adapter_path"],
-        "description": f"Round {round_.round_id}, {row['verdict']}: {'; '.join(evidence['reasons'])}",
+        "description": _description(evidence),
         "version_tags": {
             "verdict": row["verdict"],
             "round": str(round_.round_id),
@@ -202,6 +205,13 @@ def register(config: Config, round_: Round) -> str:
         )
         tx.run("set_challenger", round_id=round_.round_id, version=version)
     return version
+
+
+def _description(evidence: dict[str, Any]) -> str:
+    """What the registry shows beside a version: the verdict with its reasons, and what it was trained on."""
+    kinds = ", ".join(f"{rows} {kind}s" for kind, rows in evidence["card"]["by"]["signal"].items())
+    verdict = f"Round {evidence['round']}, {evidence['verdict']}: {'; '.join(evidence['reasons'])}"
+    return f"{verdict}\n\nTrained on {kinds}; the card is snapshot/card.md in the run."
 
 
 def _round_params(evidence: dict[str, Any]) -> dict[str, Any]:
