@@ -254,17 +254,23 @@ def abandon(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 @app.command()
 def export(
-    layout: Annotated[str, typer.Argument(help="chat or preferences: OpenAI's fine-tuning formats.")],
-    out: Annotated[Path, typer.Option(help="File of JSON lines to write.")],
+    layout: Annotated[
+        str,
+        typer.Argument(help="chat or preferences (OpenAI's fine-tuning formats), trl-sft or trl-dpo (TRL's columns)."),
+    ],
+    out: Annotated[Path, typer.Option(help="File to write: JSON lines, or TRL's columns as .parquet.")],
+    snapshot: Annotated[
+        str | None, typer.Option(help="Version or hash of a frozen snapshot to write instead; with trl-sft, trl-dpo.")
+    ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Write the usable signals to a file for other trainers."""
+    """Write the usable signals, or a frozen snapshot, to a file for other trainers."""
     with _one_line_errors(config):
         from tasks.config import load_config
         from tasks.export import export as write_export
 
-        lines = write_export(load_config(config), layout, out)
-    typer.echo(f"{lines} lines in {out}")
+        rows = write_export(load_config(config), layout, out, snapshot)
+    typer.echo(f"{rows} rows in {out}")
 
 
 @app.command()

@@ -16,11 +16,11 @@ from tasks.config import Config
 from tasks.db import Row, State
 from tasks.errors import StateError
 from tasks.mix import choose, distances, each_distinct, with_cells
-from tasks.records import canonical_json, now
+from tasks.records import now
 from tasks.rounds import Round, held_row, record_evidence, writing
 from tasks.score import make_canonical
 from tasks.snapshot_card import left_out, make_card
-from tasks.snapshots import Snapshot, freeze, write_snapshot
+from tasks.snapshots import Snapshot, answer_json, freeze, write_snapshot
 from tasks.split import COPIES
 
 if TYPE_CHECKING:
@@ -92,16 +92,11 @@ def training_rows(rows: "pl.DataFrame") -> "pl.DataFrame":
 
     return rows.with_columns(
         prompt=pl.col("input"),
-        chosen=each_distinct(rows["answer"], _assistant_turn),
+        chosen=each_distinct(rows["answer"], answer_json),
         rejected=pl.lit(None),
         derived=pl.lit(None),
         weight=pl.lit(1.0),
     )
-
-
-def _assistant_turn(answer: str) -> str:
-    """The answer as the assistant's messages, in canonical JSON; put together here, since encoding lists is slow."""
-    return f'[{{"content":{canonical_json(answer)},"role":"assistant"}}]'
 
 
 def _summary(snapshot: Snapshot, chosen: "pl.DataFrame") -> Row:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import StateError
-from tasks.records import printable
+from tasks.records import canonical_json, printable
 
 if TYPE_CHECKING:
     import polars as pl
@@ -46,6 +46,11 @@ class Snapshot:
     hash: str
     path: Path
     rows: int
+
+
+def answer_json(answer: str) -> str:
+    """An answer as the assistant's messages, in canonical JSON; put together here, since encoding lists is slow."""
+    return f'[{{"content":{canonical_json(answer)},"role":"assistant"}}]'
 
 
 def freeze(rows: "pl.DataFrame") -> "pl.DataFrame":
