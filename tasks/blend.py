@@ -42,47 +42,40 @@ def blend(config: Config, round_: Round) -> Row:
     with State(config.database).transaction() as tx:
         usable = tx.frame("list_training_rows", pinned_seq=round_.pinned_seq, copies=COPIES)
         mix = tx.frame("list_production_mix", pinned_seq=round_.pinned_seq)
-    _refuse_too_little(usable, config, round_)
+        told = json.loads(held_row(tx, round_)["evidence"])
     rows, production = with_cells(usable, mix, make_canonical(config.scorer))
     chosen = choose(rows, production, config.blend)
-    _refuse_one_answer(chosen, round_)
+    _refuse_what_cannot_teach(usable, chosen, config, round_)
     frozen = freeze(training_rows(chosen))
     snapshot = write_snapshot(frozen, config.folder / "snapshots")
-    copies = copies_left_out(usable)
-    with writing(config, round_, "blend") as tx:
-        tx.run(
-            "insert_snapshot", snapshot_hash=snapshot.hash, round_id=round_.round_id, path=str(snapshot.path),
-            rows=snapshot.rows, created_at=now(),
-        )  # fmt: skip
-        tx.load("insert_snapshot_rows", frozen.select(LINEAGE), snapshot_hash=snapshot.hash)
-        tx.run("set_round_snapshot", round_id=round_.round_id, snapshot_hash=snapshot.hash)
-        summary = {"hash": snapshot.hash, "rows": snapshot.rows, "distance": distances(chosen, production)}
-        out = {"copies_left_out": copies, "not_chosen": _counts(usable, "signal", minus=chosen)}
-        told = json.loads(held_row(tx, round_)["evidence"]) | out
-        card = make_card(frozen, left_out(told))
-        record_evidence(tx, round_, snapshot=summary, blend=composition(frozen), card=card, **out)
-    return _summary(snapshot, chosen) | {"copies_left_out": copies}
+    out = {"copies_left_out": copies_left_out(usable), "not_chosen": _counts(usable, "signal", minus=chosen)}
+    card = make_card(frozen, left_out(told | out), distances(chosen, production))
+    _store(config, round_, snapshot, frozen, out | {"card": card})
+    corrections = card["by"]["signal"]["correction"]
+    return {"hash": snapshot.hash, "rows": snapshot.rows, "corrections": corrections} | out
 
 
-def _refuse_too_little(usable: "pl.DataFrame", config: Config, round_: Round) -> None:
-    signals = set(usable["signal"])
-    if "correction" not in signals:
+def _refuse_what_cannot_teach(usable: "pl.DataFrame", chosen: "pl.DataFrame", config: Config, round_: Round) -> None:
+    name, signals = f"round {round_.round_id}", set(chosen["signal"])
+    if "correction" not in set(usable["signal"]):
         raise StateError(
-            f"round {round_.round_id} has no usable correction on its training side (see the reasons in "
-            f"`flywheel status`); collect more and give the round up with `flywheel abandon --config FILE`"
+            f"{name} has no usable correction on its training side (see the reasons in `flywheel status`): collect "
+            f"corrections, {GIVE_UP}"
         )
     if "demonstration" not in signals and config.blend.demonstrations_per_correction != 0:
         raise StateError(
-            f"round {round_.round_id} has corrections and not one demonstration on its training side, and corrections "
-            f"alone break a model: collect confirmed calls (thumbs up) or demonstrations, {GIVE_UP}"
+            f"{name} has corrections and not one demonstration on its training side that blend.sources lets in, and "
+            f"corrections alone break a model: collect confirmed calls (thumbs up) or demonstrations, {GIVE_UP}"
         )
-
-
-def _refuse_one_answer(chosen: "pl.DataFrame", round_: Round) -> None:
+    if "correction" not in signals:
+        raise StateError(
+            f"{name} has too few demonstrations for a single correction at blend.corrections_share "
+            f"{config.blend.corrections_share:g} and blend.sources: collect more or change these, {GIVE_UP}"
+        )
     if chosen["canonical"].n_unique() < 2:
         raise StateError(
-            f"all {chosen.height} rows that round {round_.round_id} would train on have the same answer, which a model "
-            f"learns to give to everything: collect signals with other answers, {GIVE_UP}"
+            f"all {chosen.height} rows that {name} would train on have the same answer, which a model learns to give "
+            f"to everything: collect signals with other answers, {GIVE_UP}"
         )
 
 
@@ -99,9 +92,16 @@ def training_rows(rows: "pl.DataFrame") -> "pl.DataFrame":
     )
 
 
-def _summary(snapshot: Snapshot, chosen: "pl.DataFrame") -> Row:
-    corrections = (chosen["signal"] == "correction").sum()
-    return {"hash": snapshot.hash, "rows": snapshot.rows, "corrections": corrections}
+def _store(config: Config, round_: Round, snapshot: Snapshot, frozen: "pl.DataFrame", evidence: dict[str, Any]) -> None:
+    summary = {"hash": snapshot.hash, "rows": snapshot.rows}
+    with writing(config, round_, "blend") as tx:
+        tx.run(
+            "insert_snapshot", snapshot_hash=snapshot.hash, round_id=round_.round_id, path=str(snapshot.path),
+            rows=snapshot.rows, created_at=now(),
+        )  # fmt: skip
+        tx.load("insert_snapshot_rows", frozen.select(LINEAGE), snapshot_hash=snapshot.hash)
+        tx.run("set_round_snapshot", round_id=round_.round_id, snapshot_hash=snapshot.hash)
+        record_evidence(tx, round_, snapshot=summary, blend=composition(frozen), **evidence)
 
 
 def copies_left_out(rows: "pl.DataFrame") -> dict[str, int]:

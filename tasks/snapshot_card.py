@@ -13,10 +13,13 @@ MOST_VALUES = 40  # of one column; the others are counted together
 OTHERS = "(others)"
 
 
-def make_card(frozen: "pl.DataFrame", left_out: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+def make_card(
+    frozen: "pl.DataFrame", left_out: Mapping[str, Mapping[str, int]], distance: Mapping[str, float]
+) -> dict[str, Any]:
     """The card of frozen rows, as JSON: rows by signal, producer, source, class and slice, and the answers' lengths.
 
-    `left_out` counts, for each reason, the signals that stayed out, by kind.
+    `left_out` counts, for each reason, the signals that stayed out, by kind; `distance` is that of the blend from
+    production (see `tasks.mix.distances`).
     """
     import polars as pl
 
@@ -35,6 +38,7 @@ def make_card(frozen: "pl.DataFrame", left_out: Mapping[str, Mapping[str, int]])
             "slices": _values(frozen["slices"]),
         },
         "answer": {name: _spread(answers[name]) for name in answers.columns},
+        "distance": dict(distance),
         "left_out": {reason: dict(kinds) for reason, kinds in left_out.items() if any(kinds.values())},
     }
 
@@ -60,10 +64,11 @@ def card_lines(card: Any) -> list[tuple[str, str]]:
     for unit in ("words", "characters"):
         if isinstance(spread := dig(card, "answer", unit), Mapping):
             lines.append((f"Answer, {unit}", _counted(spread)))
-    left = dig(card, "left_out")
-    lines += [
-        (f"Left out: {why}", _counted(kinds)) for why, kinds in (left.items() if isinstance(left, Mapping) else ())
-    ]
+    if isinstance(distance := dig(card, "distance"), Mapping):
+        text = " · ".join(f"{plain(name, 80)} {plain(value, 8)}" for name, value in distance.items())
+        lines.append(("Distance from production (total variation, 0 to 1)", text))
+    if isinstance(left := dig(card, "left_out"), Mapping):
+        lines += [(f"Left out: {reason}", _counted(kinds)) for reason, kinds in left.items()]
     return [(plain(name, 120), text) for name, text in lines if text]
 
 
@@ -74,17 +79,10 @@ def _counted(counts: Any) -> str:
 
 def card_markdown(evidence: Mapping[str, Any]) -> str:
     """The card of a round's snapshot as Markdown; whatever comes from data is shown as what it says."""
-    card, snapshot = dig(evidence, "card"), dig(evidence, "snapshot") or {}
-    head = f"# Snapshot {escape(dig(snapshot, 'hash'))}\n\n{count(dig(card, 'rows'))} training rows"
-    distance = dig(snapshot, "distance")
-    if isinstance(distance, Mapping):
-        head += f"; distance from production (total variation): {escape(_distance_text(distance))}"
+    card = dig(evidence, "card")
+    head = f"# Snapshot {escape(dig(evidence, 'snapshot', 'hash'))}\n\n{count(dig(card, 'rows'))} training rows."
     rows = [[escape(name), escape(text)] for name, text in card_lines(card)]
-    return f"{head}.\n\n{markdown_table([['', 'Rows'], *rows])}\n"
-
-
-def _distance_text(distance: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in distance.items())
+    return f"{head}\n\n{markdown_table([['', 'Rows'], *rows])}\n"
 
 
 def left_out(evidence: Mapping[str, Any]) -> dict[str, dict[str, int]]:

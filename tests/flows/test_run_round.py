@@ -152,6 +152,10 @@ def test_mlflow_has_the_round(finished: tuple[Config, Path, dict[str, Any]]) -> 
     assert run.inputs.dataset_inputs[0].dataset.digest == evidence["snapshot"]["hash"][:36]
     files = {file.path for file in client.list_artifacts(version.run_id)}
     assert {"evidence.json", "flips.json", "charts", "snapshot"} <= files
+    snapshot = f"snapshot/snapshot-{evidence['snapshot']['hash'][:12]}.parquet"
+    kept = {file.path for file in client.list_artifacts(version.run_id, "snapshot")}
+    assert kept == {"snapshot/card.json", "snapshot/card.md", snapshot}
+    assert "snapshot/card.md" in version.description
     alias = "champion" if evidence["verdict"] == "promote" else "challenger"
     assert str(client.get_model_version_by_alias("tickets", alias).version) == "1"
 

@@ -88,6 +88,23 @@ def test_corrections_without_any_demonstration_are_not_trained_on(workload: Work
     assert not (workload.config.folder / "snapshots").exists()
 
 
+def test_a_blend_without_a_single_correction_is_not_trained_on(tmp_path: Path) -> None:
+    bounded = {"demonstrations_per_correction": 9, "corrections_share": 0.1}
+    workload = make_workload(tmp_path, blend=bounded)
+    workload.collect("a", traffic(failures=10, given=4))
+    with pytest.raises(StateError, match=r"too few demonstrations for a single correction at .*corrections_share 0\.1"):
+        blended(workload)
+
+
+def test_demonstrations_that_the_config_keeps_out_do_not_count(tmp_path: Path) -> None:
+    sources = [{"name": name, "path": str(tmp_path / "traffic" / f"{name}*.jsonl")} for name in ("a", "b")]
+    workload = make_workload(tmp_path, sources=sources, blend={"sources": [{"name": "b", "weight": 0}]})
+    workload.write("b", traffic(0, given=9))
+    workload.collect("a", traffic(failures=10))
+    with pytest.raises(StateError, match=r"not one demonstration on its training side that blend\.sources lets in"):
+        blended(workload)
+
+
 def test_rows_with_one_answer_alone_are_not_trained_on(workload: Workload) -> None:
     """Whatever is asked, such a model would say `right`."""
     calls = [record for n in range(9) for record in (inference(f"i{n}"), correction(f"i{n}"))]
@@ -99,7 +116,7 @@ def test_rows_with_one_answer_alone_are_not_trained_on(workload: Workload) -> No
 def test_the_evidence_says_how_far_the_blend_is_from_production(workload: Workload) -> None:
     workload.collect("a", traffic(failures=20, successes=60, given=10))
     blended(workload)
-    distance = read_evidence(workload.config)[0]["snapshot"]["distance"]
+    distance = read_evidence(workload.config)[0]["card"]["distance"]
     assert distance.keys() == {"slices", "labels", "clusters"}
     assert distance["slices"] == 0.0
     assert 0.0 < distance["labels"] < 0.3
