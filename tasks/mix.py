@@ -1,13 +1,14 @@
 """Which signals make a training set: corrections raised within a bound, among demonstrations as production is.
 
-Production's mix is estimated over slices and labels (right answers that come up again and again): of the
-demonstrations from production each such cell gets the share that it has there. Given demonstrations stand for what
-production shows rarely, and keep the share that they have among all demonstrations. A config may say otherwise for a
-source. Everything here is a pure function of rows and config; ties are broken by hash, so that the order of rows makes
-no difference.
+Production's mix is estimated over slices and labels (right answers that come up again and again), and the
+demonstrations from production are drawn so that with the corrections each such cell has the share that it has there.
+Given demonstrations stand for what production shows rarely, and keep the share that they have among all demonstrations.
+A config may say otherwise for a source. Everything here is a pure function of rows and config; ties are broken by hash,
+so that the order of rows makes no difference.
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 GIVEN = "given"
 LABEL_CALLS = 5  # an answer that production shows less often is no label, such as a sentence of its own
 SUCCESS = "no failure"
+FEWEST = 0.5  # of the demonstrations that a cell would have, were corrections not counted
 
 
 def apportion(total: int, weights: Mapping[str, float], available: Mapping[str, int]) -> dict[str, int]:
@@ -79,7 +81,7 @@ def choose(rows: "pl.DataFrame", production: "pl.DataFrame", config: BlendConfig
     """The training set in its order, of the rows and production's calls that `with_cells` gives."""
     import polars as pl
 
-    orders = [_order(config.seed, signal_id) for signal_id in rows["signal_id"]]
+    orders = [_order(config.seed, signal_id) for signal_id in rows["signal_id"].to_list()]
     narrow = rows.select(
         "signal", "signal_id", "source", "cell", "stratum", "cluster_id", "created_at", "is_replayed"
     ).with_columns(order=pl.Series(orders, dtype=pl.String), place=pl.int_range(pl.len()))
@@ -89,7 +91,7 @@ def choose(rows: "pl.DataFrame", production: "pl.DataFrame", config: BlendConfig
     kept, wanted = sizes(corrections.height, sum(supply.values()), config)
     corrections = newest(corrections, kept)
     supply = _supply(demonstrations, corrections, config)
-    chosen = pl.concat([corrections, _representative(demonstrations, wanted, supply, production, config)])
+    chosen = pl.concat([corrections, _representative(demonstrations, corrections, wanted, supply, production, config)])
     return rows[chosen.sort("order")["place"]]
 
 
@@ -102,8 +104,7 @@ def sizes(corrections: int, demonstrations: int, config: BlendConfig) -> tuple[i
         wanted = min(demonstrations, most - kept)
     else:
         kept = min(corrections, int(most / (1 + ratio) + 1e-9)) if config.max_rows is not None else corrections
-        wanted = min(demonstrations, -int(-ratio * kept // 1))
-        wanted = min(wanted, most - kept)
+        wanted = min(demonstrations, math.ceil(ratio * kept - 1e-9), most - kept)
     if share < 1.0:
         kept = min(kept, int(wanted * share / (1 - share) + 1e-9))
     return kept, wanted
@@ -149,22 +150,24 @@ def _supply(demonstrations: "pl.DataFrame", corrections: "pl.DataFrame", config:
 
 def _representative(
     demonstrations: "pl.DataFrame",
+    corrections: "pl.DataFrame",
     count: int,
     supply: Mapping[str, int],
     production: "pl.DataFrame",
     config: BlendConfig,
 ) -> "pl.DataFrame":
-    """So many demonstrations, by source as the config says and within that by cell as production is."""
+    """So many demonstrations, by source as the config says and within that by cell: with them all is as production."""
     import polars as pl
 
     calls = dict(production.group_by("cell").agg(pl.col("calls").sum()).iter_rows())
     if config.sources:
         sizes_of = dict(demonstrations["source"].value_counts().iter_rows())
         counts = apportion(count, _source_weights(sizes_of, config), supply)
-        parts = [(demonstrations.filter(pl.col("source") == name), taken) for name, taken in counts.items()]
+        own = {name: pl.col("source") == name for name in counts}
+        parts = [(demonstrations.filter(own[name]), corrections.filter(own[name]), counts[name]) for name in counts]
     else:
-        parts = [(demonstrations, count)]
-    return pl.concat([demonstrations.clear(), *(_as_production_is(part, taken, calls) for part, taken in parts)])
+        parts = [(demonstrations, corrections, count)]
+    return pl.concat([demonstrations.clear(), *(_as_production_is(*part, calls) for part in parts)])
 
 
 def _source_weights(sizes_of: Mapping[str, int], config: BlendConfig) -> dict[str, float]:
@@ -181,16 +184,34 @@ def _source_weights(sizes_of: Mapping[str, int], config: BlendConfig) -> dict[st
     return {name: share or 0.0 for name, share in shares.items()} | {n: left * m / total for n, m in mass.items()}
 
 
-def _as_production_is(rows: "pl.DataFrame", count: int, calls: Mapping[str, int]) -> "pl.DataFrame":
+def _as_production_is(
+    rows: "pl.DataFrame", corrections: "pl.DataFrame", count: int, calls: Mapping[str, int]
+) -> "pl.DataFrame":
     import polars as pl
 
     is_given = pl.col("stratum").is_null()
     rows = rows.with_columns(pool=pl.when(is_given).then(pl.lit(GIVEN)).otherwise("cell"))
     available = dict(rows["pool"].value_counts().iter_rows())
-    given_share = available.get(GIVEN, 0) / max(1, rows.height)
-    total = sum(calls.values()) or 1
-    weights = {cell: number / total * (1 - given_share) for cell, number in calls.items()} | {GIVEN: given_share}
+    given = count * available.get(GIVEN, 0) / max(1, rows.height)
+    taken = dict(corrections["cell"].value_counts().iter_rows())
+    weights = cell_weights(calls, taken, count - given) | {GIVEN: given}
     return _heads(rows.sort("order"), "pool", apportion(count, weights, available)).drop("pool")
+
+
+def cell_weights(calls: Mapping[str, int], corrections: Mapping[str, int], demonstrations: float) -> dict[str, float]:
+    """How many of the demonstrations each cell is to have, so that with the corrections all is as production is.
+
+    Where there are many corrections fewer demonstrations are needed, but no weight falls below FEWEST of what it would
+    be otherwise: what the model gets right there needs protection too.
+    """
+    shares = {cell: number / sum(calls.values()) for cell, number in calls.items()}
+    rows = demonstrations + sum(corrections.values())
+    wanted = {
+        cell: max(share * rows - corrections.get(cell, 0), FEWEST * share * demonstrations)
+        for cell, share in shares.items()
+    }
+    scale = demonstrations / (sum(wanted.values()) or 1.0)
+    return {cell: scale * number for cell, number in wanted.items()}
 
 
 def _heads(ordered: "pl.DataFrame", key: str, counts: Mapping[str, int]) -> "pl.DataFrame":

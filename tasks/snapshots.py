@@ -143,8 +143,8 @@ def _read(path: Path) -> "pl.DataFrame":
 
     if path.suffix != ".parquet":
         raise StateError(
-            f"{path} is a snapshot of an earlier version, which is not trained on any more; give its round up with "
-            f"`flywheel abandon --config FILE` and run another"
+            f"{path} is a snapshot of an earlier version, which cannot be read any more; give its round up with "
+            f"`flywheel abandon --config FILE` if it is unfinished, and run another"
         )
     if not path.is_file():
         raise StateError(f"the snapshot {path} is missing; {REMEDY}")

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.config import BlendConfig, BlendSource
-from tasks.mix import apportion, choose, distances, newest, sizes, total_variation, with_cells
+from tasks.mix import apportion, cell_weights, choose, distances, newest, sizes, total_variation, with_cells
 
 KEYS = st.sampled_from("abcdef")
 WEIGHTS = st.dictionaries(KEYS, st.floats(0, 1))
@@ -99,8 +99,28 @@ def count(rows: list[dict[str, Any]], *keys: str) -> Counter[Any]:
 def test_all_corrections_and_twice_as_many_demonstrations() -> None:
     chosen = blended(failures(20) + pool(100, "de") + pool(100, "en"))
     assert count(chosen, "signal", "slices") == {
-        ("correction", "de"): 20, ("demonstration", "de"): 10, ("demonstration", "en"): 30,
+        ("correction", "de"): 20, ("demonstration", "de"): 4, ("demonstration", "en"): 36,
     }  # fmt: skip
+
+
+CELLS = st.dictionaries(KEYS, st.integers(1, 40), min_size=1)
+
+
+@given(CELLS, st.dictionaries(KEYS, st.integers(0, 60)), st.integers(1, 200))
+def test_with_the_corrections_all_is_nearer_to_production_than_demonstrations_alone_can_be(
+    calls: dict[str, int], corrections: dict[str, int], demonstrations: int
+) -> None:
+    weights = cell_weights(calls, corrections, demonstrations)
+    assert math.isclose(sum(weights.values()), demonstrations)
+    assert all(weight > 0 for weight in weights.values())
+    total, rows = sum(calls.values()), demonstrations + sum(corrections.values())
+    shares = {cell: number / total for cell, number in calls.items()}
+
+    def distance(given_: dict[str, float]) -> float:
+        whole = {cell: (given_.get(cell, 0) + corrections.get(cell, 0)) / rows for cell in calls | corrections}
+        return total_variation(whole, shares)
+
+    assert distance(weights) <= distance({cell: share * demonstrations for cell, share in shares.items()}) + 1e-4
 
 
 def test_labels_keep_the_share_that_they_have_in_production() -> None:
@@ -114,7 +134,7 @@ def test_answers_that_hardly_ever_come_again_are_no_labels() -> None:
     production = [("de", f"sentence {n}", None, 1) for n in range(40)] + [("en", "other", None, 4)]
     rows = [row(f"s{n:03}", answer=f"sentence {n}") for n in range(40)] + [row(f"t{n:03}", "en") for n in range(40)]
     chosen = blended(failures(10) + rows, production)
-    assert count(chosen, "signal", "slices")["demonstration", "en"] == round(20 * 4 / 44)
+    assert count(chosen, "signal", "slices")["demonstration", "en"] == round(30 * 4 / 44)
 
 
 def test_given_demonstrations_keep_their_share_of_all() -> None:
