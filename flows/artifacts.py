@@ -21,15 +21,21 @@ def publish_clusters(evidence: dict[str, Any]) -> None:
 
 
 def publish_blend(evidence: dict[str, Any]) -> None:
-    """What the snapshot is made of, as a table."""
+    """What the snapshot is made of, as a table and as its card."""
     from tasks.headlines import contradictions
     from tasks.markdown import blend_table
+    from tasks.snapshot_card import card_markdown
 
     made = f"Training rows of round {evidence['round']}, snapshot {evidence['snapshot']['hash'][:12]}"
     create_table_artifact(
         key=f"{evidence['workload']}-blend",
         table=blend_table(evidence),
         description=". ".join([made, *contradictions(evidence)]),
+    )
+    create_markdown_artifact(
+        key=f"{evidence['workload']}-snapshot",
+        markdown=card_markdown(evidence),
+        description=f"Card of the snapshot of round {evidence['round']}",
     )
 
 

@@ -183,31 +183,42 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
 
 @app.command()
 def lineage(
-    version: Annotated[str, typer.Argument(help="A registered version, or with --correction a correction's id.")],
+    version: Annotated[str, typer.Argument(help="A registered version.")],
     config: ConfigOption = DEFAULT_CONFIG,
-    correction: Annotated[
-        bool,
-        typer.Option("--correction", help="Ask from the other end: which versions hold this correction?"),
-    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """What a version was trained on: each row's source, producer and kind."""
     with _one_line_errors(config):
         from tasks.config import load_config
         from tasks.lineage import lineage as read_lineage
-        from tasks.lineage import versions_with_correction
 
-        loaded = load_config(config)
-        if correction:
-            _print_json(versions_with_correction(loaded, version))
-            return
-        found = read_lineage(loaded, version.removeprefix("v"))
+        found = read_lineage(load_config(config), version.removeprefix("v"))
     if as_json:
         _print_json(found)
     else:
         from flows.tables import print_lineage
 
         print_lineage(found, _options(config))
+
+
+@app.command()
+def where(
+    signal: Annotated[str, typer.Argument(help="Id of a correction or another signal, or the beginning of it.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Which snapshots and versions a signal is in, and why it is in none."""
+    with _one_line_errors(config):
+        from tasks.config import load_config
+        from tasks.lineage import where as find_signal
+
+        found = find_signal(load_config(config), signal)
+    if as_json:
+        _print_json(found)
+    else:
+        from flows.tables import print_where
+
+        print_where(found)
 
 
 @app.command()
@@ -243,17 +254,23 @@ def abandon(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 @app.command()
 def export(
-    layout: Annotated[str, typer.Argument(help="chat or preferences: OpenAI's fine-tuning formats.")],
-    out: Annotated[Path, typer.Option(help="File of JSON lines to write.")],
+    layout: Annotated[
+        str,
+        typer.Argument(help="chat or preferences (OpenAI's fine-tuning formats), trl-sft or trl-dpo (TRL's columns)."),
+    ],
+    out: Annotated[Path, typer.Option(help="File to write: JSON lines, or TRL's columns as .parquet.")],
+    snapshot: Annotated[
+        str | None, typer.Option(help="Version or hash of a frozen snapshot to write instead; with trl-sft, trl-dpo.")
+    ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Write the usable signals to a file for other trainers."""
+    """Write the usable signals, or a frozen snapshot, to a file for other trainers."""
     with _one_line_errors(config):
         from tasks.config import load_config
         from tasks.export import export as write_export
 
-        lines = write_export(load_config(config), layout, out)
-    typer.echo(f"{lines} lines in {out}")
+        rows = write_export(load_config(config), layout, out, snapshot)
+    typer.echo(f"{rows} rows in {out}")
 
 
 @app.command()

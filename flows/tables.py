@@ -1,4 +1,4 @@
-"""Terminal tables of `flywheel status`, `clusters list`, `contradictions`, `quarantine list` and `lineage`."""
+"""Terminal tables of `flywheel status`, `clusters list`, `contradictions`, `quarantine list`, `lineage`, `where`."""
 
 from collections import Counter
 from itertools import groupby
@@ -131,6 +131,24 @@ def print_lineage(lineage: dict[str, Any], options: str = "", console: Console |
             f"{move['created_at']:%Y-%m-%d %H:%M} {move['event']}: {move['from_version'] or 'base'} → "
             f"{move['to_version'] or 'base'} by {escape(move['moved_by'])} ({escape(move['reason'])})"
         )
+
+
+def print_where(found: dict[str, Any], console: Console | None = None) -> None:
+    """The snapshots and versions that a signal is in, or why it is in none."""
+    console = console or Console(highlight=False)
+    side = f", side {found['side']}" if found["side"] else ""
+    console.print(f"[bold]{escape(plain(found['signal_id']))}[/bold]: {found['kind']}{side}")
+    if found["why_in_none"]:
+        console.print(f"In no snapshot: {escape(found['why_in_none'])}.")
+        return
+    table = Table("round", "snapshot", "row", "as", "verdict", "version", box=None, pad_edge=False)
+    for row in found["snapshots"]:
+        version = f"v{row['version']}" if row["version"] else "-"
+        place = (str(row["round"]), row["snapshot_hash"][:12], str(row["position"]))
+        table.add_row(*place, row["kind"], row["verdict"] or "-", version)
+    console.print(table)
+    if found["excluded_because"]:
+        console.print(f"It will not be in the next: {escape(found['excluded_because'])}.")
 
 
 def _counted(number: int, thing: str) -> str:

@@ -1,17 +1,12 @@
 """Stages 5 and 6: corrections with representative demonstrations, frozen as a hashed snapshot.
 
-Corrections alone break a model. Every correction on the training side is taken, and beside them demonstrations that
-are drawn so that the whole resembles production: each slice of traffic gets the share that it has there. Of a group of
-near-duplicates, though, only a few are taken, each with another answer: what went viral is one failure.
+Corrections alone break a model. So they are raised within a bound, among demonstrations that are drawn so that the
+whole resembles production (`tasks/mix.py`). Of a group of near-duplicates only a few are taken, each with another
+answer: what went viral is one failure.
 """
 
-import hashlib
 import json
-import os
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -20,179 +15,125 @@ from prefect.logging import get_run_logger
 from tasks.config import Config
 from tasks.db import Row, State
 from tasks.errors import StateError
-from tasks.records import canonical_json, now
-from tasks.rounds import Round, record_evidence, writing
+from tasks.mix import choose, distances, each_distinct, with_cells
+from tasks.records import now
+from tasks.rounds import Round, held_row, record_evidence, writing
+from tasks.score import make_canonical
+from tasks.snapshot_card import left_out, make_card
+from tasks.snapshots import Snapshot, answer_json, freeze, write_snapshot
 from tasks.split import COPIES
 
+if TYPE_CHECKING:
+    import polars as pl
 
-def apportion(total: int, weights: Mapping[str, float], available: Mapping[str, int]) -> dict[str, int]:
-    """Split `total` over the keys in proportion to the weights, none above what is available.
-
-    Largest-remainder (Hamilton) method; what a key cannot supply goes to the others. The sum is `total`, or everything
-    there is when that is less.
-    """
-    given = dict.fromkeys(sorted(available), 0)
-    left = min(total, sum(available.values()))
-    while left > 0:
-        open_keys = [key for key in given if given[key] < available[key]]
-        mass = sum(weights.get(key, 0.0) for key in open_keys)
-        quotas = {key: left * (weights.get(key, 0.0) / mass if mass else 1 / len(open_keys)) for key in open_keys}
-        shares = {key: int(quota) for key, quota in quotas.items()}
-        by_remainder = sorted(open_keys, key=lambda key: (shares[key] - quotas[key], key))
-        for key in by_remainder[: left - sum(shares.values())]:
-            shares[key] += 1
-        for key, share in shares.items():
-            taken = min(share, available[key] - given[key])
-            given[key] += taken
-            left -= taken
-    return given
-
-
-def choose(
-    corrections: Sequence[Row],
-    demonstrations: Sequence[Row],
-    production: Mapping[str, float],
-    ratio: float,
-    seed: int,
-) -> list[Row]:
-    """The rows of the training set: all corrections, and `ratio` demonstrations for each.
-
-    Demonstrations from production keep production's slices; those that were given stand for what production shows
-    rarely, and get the share that they have among all demonstrations.
-    """
-    pools: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in demonstrations:
-        pools[row["slices"] if row["stratum"] else "given"].append(row)
-    given_share = len(pools.get("given", ())) / max(1, len(demonstrations))
-    weights = {key: share * (1 - given_share) for key, share in production.items()} | {"given": given_share}
-    total = round(ratio * len(corrections))
-    counts = apportion(total, weights, {key: len(rows) for key, rows in pools.items()})
-    chosen = list(corrections)
-    for key, count in counts.items():
-        chosen += sorted(pools[key], key=lambda row: _order(seed, row["signal_id"]))[:count]
-    return sorted(chosen, key=lambda row: _order(seed, row["signal_id"]))
-
-
-def _order(seed: int, signal_id: str) -> str:
-    return hashlib.sha256(f"{seed}/{signal_id}".encode()).hexdigest()
-
-
-def snapshot_bytes(rows: Sequence[Row]) -> bytes:
-    """The snapshot file: one JSON object a line, messages with their answer, and where the row comes from."""
-    lines = []
-    for row in rows:
-        messages = [*json.loads(row["input"]), {"role": "assistant", "content": row["answer"]}]
-        source = {key: row[key] for key in ("signal", "signal_id", "source", "producer", "content_hash")}
-        lines.append(canonical_json({"messages": messages} | source))
-    return ("\n".join(lines) + "\n").encode()
-
-
-def write_once(path: Path, content: bytes) -> None:
-    """Write a read-only file whole or not at all; one that is there already with this content stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_file() and path.read_bytes() == content:
-        return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.chmod(0o444)
-    temporary.replace(path)
+LINEAGE = (
+    "position", "signal", "signal_id", "inference_id", "input_hash", "content_hash", "source", "producer", "cluster_id",
+    "derived",
+)  # fmt: skip
+GIVE_UP = "then give the round up with `flywheel abandon --config FILE` and run another"
 
 
 def blend(config: Config, round_: Round) -> Row:
     """Choose the round's training rows and freeze them; the snapshot's hash, size and make-up.
 
     Raises:
-        StateError: there is no correction to train on.
+        StateError: there is no correction to train on, no demonstration beside them, or one answer alone.
     """
     with State(config.database).transaction() as tx:
-        rows = tx.rows("list_training_rows", pinned_seq=round_.pinned_seq, copies=COPIES)
-        production = {row["slices"]: row["share"] for row in tx.rows("list_slice_shares", pinned_seq=round_.pinned_seq)}
-    corrections = [row for row in rows if row["signal"] == "correction"]
-    demonstrations = [row for row in rows if row["signal"] == "demonstration"]
-    if not corrections:
+        usable = tx.frame("list_training_rows", pinned_seq=round_.pinned_seq, copies=COPIES)
+        mix = tx.frame("list_production_mix", pinned_seq=round_.pinned_seq)
+        told = json.loads(held_row(tx, round_)["evidence"])
+    rows, production = with_cells(usable, mix, make_canonical(config.scorer))
+    chosen = choose(rows, production, config.blend)
+    _refuse_what_cannot_teach(usable, chosen, config, round_)
+    frozen = freeze(training_rows(chosen))
+    snapshot = write_snapshot(frozen, config.folder / "snapshots")
+    out = {"copies_left_out": copies_left_out(usable), "not_chosen": _counts(usable, "signal", minus=chosen)}
+    card = make_card(frozen, left_out(told | out), distances(chosen, production))
+    _store(config, round_, snapshot, frozen, out | {"card": card})
+    corrections = card["by"]["signal"]["correction"]
+    return {"hash": snapshot.hash, "rows": snapshot.rows, "corrections": corrections} | out
+
+
+def _refuse_what_cannot_teach(usable: "pl.DataFrame", chosen: "pl.DataFrame", config: Config, round_: Round) -> None:
+    name, signals = f"round {round_.round_id}", set(chosen["signal"])
+    if "correction" not in set(usable["signal"]):
         raise StateError(
-            f"round {round_.round_id} has no usable correction on its training side (see the reasons in "
-            f"`flywheel status`); collect more and give the round up with `flywheel abandon --config FILE`"
+            f"{name} has no usable correction on its training side (see the reasons in `flywheel status`): collect "
+            f"corrections, {GIVE_UP}"
         )
-    ratio = config.blend.demonstrations_per_correction
-    chosen = choose(corrections, demonstrations, production, ratio, config.split.seed)
-    content = snapshot_bytes(chosen)
-    snapshot_hash = hashlib.sha256(content).hexdigest()
-    path = config.round_folder(round_.round_id) / f"snapshot-{snapshot_hash[:12]}.jsonl"
-    write_once(path, content)
-    copies = copies_left_out(rows)
-    _store(config, round_, chosen, snapshot_hash, path, production, copies)
-    return {"hash": snapshot_hash, "rows": len(chosen), "corrections": len(corrections), "copies_left_out": copies}
+    if "demonstration" not in signals and config.blend.demonstrations_per_correction != 0:
+        raise StateError(
+            f"{name} has corrections and not one demonstration on its training side that blend.sources lets in, and "
+            f"corrections alone break a model: collect confirmed calls (thumbs up) or demonstrations, {GIVE_UP}"
+        )
+    if "correction" not in signals:
+        raise StateError(
+            f"{name} has too few demonstrations for a single correction at blend.corrections_share "
+            f"{config.blend.corrections_share:g} and blend.sources: collect more or change these, {GIVE_UP}"
+        )
+    if chosen["canonical"].n_unique() < 2:
+        raise StateError(
+            f"all {chosen.height} rows that {name} would train on have the same answer, which a model learns to give "
+            f"to everything: collect signals with other answers, {GIVE_UP}"
+        )
 
 
-def copies_left_out(rows: Sequence[Row]) -> dict[str, int]:
-    """How many usable rows stay out of the training rows as near-duplicates of some of them, by signal."""
-    there = {(row["signal"], row["group_hash"]): row["group_rows"] for row in rows}
-    counts = Counter[str]()
-    for (signal, _), count in there.items():
-        counts[signal] += count
-    counts.subtract(row["signal"] for row in rows)
-    return dict(counts)
-
-
-def _store(
-    config: Config,
-    round_: Round,
-    rows: Sequence[Row],
-    snapshot_hash: str,
-    path: Path,
-    production: Mapping[str, float],
-    copies: Mapping[str, int],
-) -> None:
+def training_rows(rows: "pl.DataFrame") -> "pl.DataFrame":
+    """Signals with their input and answer as rows to freeze: the prompt's messages, the answer's, and a weight."""
     import polars as pl
 
-    keys = (
-        "signal",
-        "signal_id",
-        "inference_id",
-        "input_hash",
-        "content_hash",
-        "source",
-        "producer",
-        "cluster_id",
+    return rows.with_columns(
+        prompt=pl.col("input"),
+        chosen=each_distinct(rows["answer"], answer_json),
+        rejected=pl.lit(None),
+        derived=pl.lit(None),
+        weight=pl.lit(1.0),
     )
-    frame = pl.DataFrame(
-        [{"position": position} | {key: row[key] for key in keys} for position, row in enumerate(rows)],
-        infer_schema_length=None,
-    )
+
+
+def _store(config: Config, round_: Round, snapshot: Snapshot, frozen: "pl.DataFrame", evidence: dict[str, Any]) -> None:
+    summary = {"hash": snapshot.hash, "rows": snapshot.rows}
     with writing(config, round_, "blend") as tx:
         tx.run(
-            "insert_snapshot",
-            snapshot_hash=snapshot_hash, round_id=round_.round_id, path=str(path), rows=len(rows), created_at=now(),
+            "insert_snapshot", snapshot_hash=snapshot.hash, round_id=round_.round_id, path=str(snapshot.path),
+            rows=snapshot.rows, created_at=now(),
         )  # fmt: skip
-        tx.load("insert_snapshot_rows", frame, snapshot_hash=snapshot_hash)
-        tx.run("set_round_snapshot", round_id=round_.round_id, snapshot_hash=snapshot_hash)
-        summary = {"hash": snapshot_hash, "rows": len(rows), "slice_distance": _distance(rows, production)}
-        record_evidence(tx, round_, snapshot=summary, blend=composition(rows), copies_left_out=copies)
+        tx.load("insert_snapshot_rows", frozen.select(LINEAGE), snapshot_hash=snapshot.hash)
+        tx.run("set_round_snapshot", round_id=round_.round_id, snapshot_hash=snapshot.hash)
+        record_evidence(tx, round_, snapshot=summary, blend=composition(frozen), **evidence)
 
 
-def composition(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def copies_left_out(rows: "pl.DataFrame") -> dict[str, int]:
+    """How many usable rows stay out of the training rows as near-duplicates of some of them, by signal."""
+    import polars as pl
+
+    groups = rows.group_by("signal", "group_hash").agg(pl.col("group_rows").first(), taken=pl.len())
+    counts = groups.group_by("signal").agg((pl.col("group_rows") - pl.col("taken")).sum().alias("left"))
+    return dict(counts.sort("signal").iter_rows())
+
+
+def composition(rows: "pl.DataFrame") -> list[dict[str, Any]]:
     """What a training set is made of, by signal and source, with its producers."""
-    groups: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for row in rows:
-        groups[row["signal"], row["source"]][row["producer"]] += 1
+    import polars as pl
+
+    counts = rows.group_by("signal", "source", "producer").agg(rows=pl.len())
+    ordered = counts.sort(["signal", "source", "rows", "producer"], descending=[False, False, True, False])
     return [
         {
             "signal": signal,
             "source": source,
-            "rows": producers.total(),
-            "producers": dict(producers.most_common()),
+            "rows": part["rows"].sum(),
+            "producers": dict(part.select("producer", "rows").iter_rows()),
         }
-        for (signal, source), producers in sorted(groups.items())
+        for (signal, source), part in ordered.group_by("signal", "source", maintain_order=True)
     ]
 
 
-def _distance(rows: Sequence[Row], production: Mapping[str, float]) -> float:
-    """Total variation distance (0 to 1) between the slices of the blend's production rows and those of production."""
-    counts = Counter(row["slices"] for row in rows if row["stratum"])
-    total = max(1, counts.total())
-    keys = counts.keys() | production.keys()
-    return round(sum(abs(counts[key] / total - production.get(key, 0.0)) for key in keys) / 2, 4)
+def _counts(rows: "pl.DataFrame", column: str, minus: "pl.DataFrame") -> dict[str, int]:
+    """How many rows more the first frame has than the second, by the values of a column."""
+    taken = dict(minus[column].value_counts().iter_rows())
+    return {key: count - taken.get(key, 0) for key, count in rows[column].value_counts().sort(column).iter_rows()}
 
 
 @task(name="blend", cache_policy=NO_CACHE)

@@ -167,11 +167,65 @@ class ConsistencyConfig(Model):
         return self
 
 
+class BlendSource(Model):
+    """How much of a source is in the blend: `share` or `weight` are of its demonstrations, `cap` of all its rows."""
+
+    name: str = Field(min_length=1)
+    share: Share | None = Field(None, description="of the demonstrations, so much is this source's")
+    weight: float | None = Field(None, ge=0.0, description="how often it is drawn, beside 1 of the others")
+    cap: int | None = Field(None, ge=0, description="rows at most")
+
+    @model_validator(mode="after")
+    def _share_or_weight(self) -> "BlendSource":
+        if self.share is not None and self.weight is not None:
+            raise ValueError(f"{self.name} has a share and a weight; keep one of them")
+        return self
+
+
 class BlendConfig(Model):
-    """How many representative demonstrations stand beside each correction."""
+    """What a training set is made of: corrections raised within a bound, and demonstrations as production is."""
 
     min_corrections: int = Field(20, ge=1, description="new corrections that make a round worth running")
-    demonstrations_per_correction: float = Field(2.0, gt=0.0)
+    demonstrations_per_correction: float | Literal["all"] = Field(2.0, description="all: as many as there are")
+    corrections_share: float = Field(0.5, gt=0.0, le=1.0, description="of the rows, at most so many are corrections")
+    replay: Share = Field(1.0, description="of earlier rounds' corrections, so many are taken again")
+    max_rows: int | None = Field(None, ge=2)
+    sources: tuple[BlendSource, ...] = ()
+    seed: int = 0
+
+    @field_validator("demonstrations_per_correction", mode="before")
+    @classmethod
+    def _is_a_number_or_all(cls, value: Any) -> Any:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+        if not is_number and value != "all":
+            raise ValueError("write a number that is not negative, or all")
+        return value
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> "BlendConfig":
+        names = [source.name for source in self.sources]
+        shares = sum(source.share or 0.0 for source in self.sources)
+        if len(set(names)) < len(names):
+            raise ValueError("sources: two entries have the same name")
+        if shares > 1.0 + 1e-9:
+            raise ValueError(f"sources: the shares sum to {shares:g}; they may sum to 1")
+        if self.demonstrations_per_correction != "all":
+            self._check_ratio(self.demonstrations_per_correction)
+        return self
+
+    def _check_ratio(self, ratio: float) -> None:
+        share = 1 / (1 + ratio)
+        if share > self.corrections_share + 1e-9:
+            raise ValueError(
+                f"demonstrations_per_correction {ratio:g} makes {share:.0%} of the rows corrections, and "
+                f"corrections_share allows {self.corrections_share:.0%}; raise one of them"
+            )
+        if self.max_rows is not None and self.max_rows * share < self.min_corrections - 1e-9:
+            raise ValueError(
+                f"max_rows {self.max_rows} has room for {int(self.max_rows * share)} corrections at "
+                f"{ratio:g} demonstrations each, and a round needs {self.min_corrections} (min_corrections); "
+                f"raise max_rows"
+            )
 
 
 class AdapterConfig(Model):
@@ -263,6 +317,19 @@ class Config(Model):
         if len(set(names)) < len(names):
             raise ValueError(f"two {info.field_name} have the same name")
         return parts
+
+    @model_validator(mode="after")
+    def _blend_names_sources(self) -> "Config":
+        named = {source.name: source for source in self.blend.sources}
+        known = {source.name for source in self.sources}
+        if unknown := sorted(named.keys() - known):
+            raise ValueError(f"blend.sources: there is no source {unknown[0]}; there are {', '.join(sorted(known))}")
+        shares = [source.share for source in named.values() if source.share is not None]
+        if named.keys() == known and len(shares) == len(named) and sum(shares) < 1.0 - 1e-9:
+            raise ValueError(f"blend.sources: every source has a share, and they sum to {sum(shares):g}, not 1")
+        if named.keys() == known and all(0 in (source.share, source.weight, source.cap) for source in named.values()):
+            raise ValueError("blend.sources: no source is left that gives demonstrations; raise a weight, share or cap")
+        return self
 
     @property
     def folder(self) -> Path:

@@ -5,6 +5,7 @@ from typing import Any
 from tasks.config import Config
 from tasks.db import Row, require_state
 from tasks.errors import FlywheelError
+from tasks.records import printable
 from tasks.rounds import complete_evidence, label
 
 
@@ -80,7 +81,56 @@ def lineage(config: Config, version: str) -> dict[str, Any]:
     }
 
 
-def versions_with_correction(config: Config, correction_id: str) -> list[dict[str, Any]]:
-    """The model versions that a correction was trained into, each with its round and snapshot."""
+def where(config: Config, signal_id: str) -> dict[str, Any]:
+    """The snapshots and versions that a signal is in; where it is in none, why.
+
+    `signal_id` is that of a correction, a demonstration, a confirmed call or a preference, or the beginning of it.
+
+    Raises:
+        FlywheelError: no signal has an id that begins so, or several have.
+    """
     with require_state(config.database).transaction() as tx:
-        return tx.rows("list_versions_with_signal", signal_id=correction_id)
+        found = [row["signal_id"] for row in tx.rows("find_signals", prefix=signal_id)]
+        if len(found) != 1:
+            raise FlywheelError(_not_one(config.name, signal_id, found))
+        snapshots = tx.rows("list_snapshots_with_signal", signal_id=found[0])
+        known = tx.row("describe_signal", signal_id=found[0])
+    return {
+        "signal_id": found[0],
+        "kind": known["kind"] if known else snapshots[0]["kind"],
+        "side": known["side"] if known else None,
+        "snapshots": snapshots,
+        "versions": sorted({row["version"] for row in snapshots if row["version"]}, key=int),
+        "excluded_because": known["excluded_because"] if known else _NO_SIGNAL,
+        "why_in_none": None if snapshots else _why_in_none(known),
+    }
+
+
+_NO_SIGNAL = "it is no usable signal any more: the call was corrected, rated low or rejected by a rule"
+
+
+def _not_one(workload: str, prefix: str, found: list[str]) -> str:
+    if not found:
+        return f"{workload} has no signal {printable(prefix)}; ids are in `flywheel lineage VERSION --json`"
+    return f"several signals begin with {printable(prefix)}: {', '.join(map(printable, found))}; give more of the id"
+
+
+def _why_in_none(known: Row | None) -> str:
+    """Why a signal has not been trained on, in one sentence."""
+    if known is None:
+        return _NO_SIGNAL
+    if known["excluded_because"]:
+        return f"it is left out: {known['excluded_because']}"
+    if not known["has_input"]:
+        return "its inference has not arrived"
+    if known["side"] == "none":
+        return f"it is left out of training and evaluation: {known['reason']}"
+    if known["side"] in ("unseen", "anchor"):
+        return f"its input is held out ({known['side']}): it is for evaluation alone, and never trained on"
+    if known["kind"] == "preference":
+        return "no round has trained on preferences of its input"
+    if known["side"] is None or known["is_new"]:
+        return "it waits for the next round"
+    if known["has_copy"]:
+        return "near-duplicates of it were trained on in its place"
+    return "the blend did not choose it: see the keys of `blend` in the config"

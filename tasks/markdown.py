@@ -100,7 +100,8 @@ def flips_table(evidence: Evidence, limit: int = 200) -> list[dict[str, Any]]:
     return table
 
 
-def _markdown_table(rows: list[list[str]]) -> str:
+def markdown_table(rows: list[list[str]]) -> str:
+    """A Markdown table of cells that are escaped already; the first row is its head."""
     head, *body = rows
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *body])
 
@@ -130,7 +131,7 @@ def verdict_markdown(evidence: Evidence) -> str:
         ["Negative flips", "", count(h.negative_flips), f"of {count(h.cases)} cases, {count(h.fixes)} fixes"],
         ["Anchor", "", "", f"{points(h.anchor)} points, margin {points(h.anchor_margin).lstrip('+')}"],
     ]
-    lines += [_markdown_table(numbers)]
+    lines += [markdown_table(numbers)]
     tiers = [
         [
             escape(stratum_name(t)),
@@ -144,5 +145,5 @@ def verdict_markdown(evidence: Evidence) -> str:
     ]
     if tiers:
         columns = ["Tier", "Cases", "Champion right", "Challenger right", "Fixes", "Negative flips"]
-        lines += ["## By tier", _markdown_table([columns, *tiers])]
+        lines += ["## By tier", markdown_table([columns, *tiers])]
     return "\n\n".join(line for line in lines if line) + "\n"

@@ -4,7 +4,6 @@ The adapter alone is logged; the base model is referred to. Everything is find-o
 that was cut short is deleted and logged again, a finished one is found, and a version is created once.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from tasks.db import State
 from tasks.errors import FlywheelError
 from tasks.records import now
 from tasks.rounds import Round, complete_evidence, held_row, writing
+from tasks.snapshot_card import card_markdown
+from tasks.snapshots import read_snapshot
 from tasks.train import WEIGHTS
 
 ROUND_TAG = "flywheel.round_key"
@@ -66,7 +67,7 @@ def _log_run(client: Any, experiment_id: str, spec: dict[str, Any]) -> tuple[str
         mlflow.log_metrics(tier_metrics(evidence))
         for step, loss in evidence["training"]["loss"]:
             mlflow.log_metric("train/loss", loss, step=step)
-        _log_snapshot(evidence["snapshot"]["hash"], spec["snapshot_path"])
+        _log_snapshot(evidence["snapshot"]["hash"], Path(spec["snapshot_path"]))
         _log_tables_and_charts(evidence)
         model_id = _log_adapter(spec["base"], spec["adapter_path"])
         client.set_tag(run.info.run_id, MODEL_TAG, model_id)
@@ -99,22 +100,14 @@ def _flatten(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{key}", part
 
 
-def _log_snapshot(snapshot_hash: str, path: str) -> None:
-    """The snapshot as the run's dataset input: the rows' origins and texts, under the snapshot's own hash."""
+def _log_snapshot(snapshot_hash: str, path: Path) -> None:
+    """The snapshot as the run's dataset input: its rows, under the snapshot's own hash (MLflow takes 36 digits)."""
     import mlflow
-    import polars as pl
 
-    rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
-    frame = pl.DataFrame(
-        [
-            {key: row[key] for key in ("signal", "source", "producer", "signal_id")}
-            | {"input": row["messages"][-2]["content"], "answer": row["messages"][-1]["content"]}
-            for row in rows
-        ]
-    )
-    dataset = mlflow.data.from_polars(frame, source=path, name="snapshot", digest=snapshot_hash[:36])
+    rows = read_snapshot(path, snapshot_hash).select("signal", "source", "producer", "signal_id", "prompt", "chosen")
+    dataset = mlflow.data.from_polars(rows, source=str(path), name="snapshot", digest=snapshot_hash[:36])
     mlflow.log_input(dataset, context="training")
-    mlflow.log_artifact(path, "snapshot")
+    mlflow.log_artifact(str(path), "snapshot")
 
 
 def _log_tables_and_charts(evidence: dict[str, Any]) -> None:
@@ -125,6 +118,8 @@ def _log_tables_and_charts(evidence: dict[str, Any]) -> None:
 
     mlflow.log_dict(evidence, "evidence.json")
     mlflow.log_text(verdict_markdown(evidence), "verdict.md")
+    mlflow.log_dict(evidence["card"], "snapshot/card.json")
+    mlflow.log_text(card_markdown(evidence), "snapshot/card.md")
     flips = flips_table(evidence)
     if flips:
         mlflow.log_table({key: [row[key] for row in flips] for key in flips[0]}, "flips.json")
@@ -189,7 +184,7 @@ def register(config: Config, round_: Round) -> str:
         "snapshot_path": snapshot["path"],
         "base": str(Path(config.model.base).resolve()) if Path(config.model.base).is_dir() else config.model.base,
         "adapter_path": row["adapter_path"],
-        "description": f"Round {round_.round_id}, {row['verdict']}: {'; '.join(evidence['reasons'])}",
+        "description": _description(evidence),
         "version_tags": {
             "verdict": row["verdict"],
             "round": str(round_.round_id),
@@ -210,6 +205,13 @@ def register(config: Config, round_: Round) -> str:
         )
         tx.run("set_challenger", round_id=round_.round_id, version=version)
     return version
+
+
+def _description(evidence: dict[str, Any]) -> str:
+    """What the registry shows beside a version: the verdict with its reasons, and what it was trained on."""
+    kinds = ", ".join(f"{rows} {kind}s" for kind, rows in evidence["card"]["by"]["signal"].items())
+    verdict = f"Round {evidence['round']}, {evidence['verdict']}: {'; '.join(evidence['reasons'])}"
+    return f"{verdict}\n\nTrained on {kinds}; the card is snapshot/card.md in the run."
 
 
 def _round_params(evidence: dict[str, Any]) -> dict[str, Any]:

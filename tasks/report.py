@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks import headlines
 from tasks.headlines import Evidence, dig, number, plain, records
+from tasks.snapshot_card import card_lines
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -98,6 +99,7 @@ class RoundView(NamedTuple):
     clusters: list[dict[str, Any]]
     cluster_changes: list[str]
     contradictions: list[str]
+    card: list[tuple[str, str]]
     drift: str | None
     growing: list[str]
     flips: list[dict[str, Any]]
@@ -183,6 +185,7 @@ def _view(evidence: Evidence, full: bool) -> RoundView:
         clusters=headlines.ranked_clusters(evidence),
         cluster_changes=headlines.cluster_changes(evidence),
         contradictions=headlines.contradictions(evidence),
+        card=card_lines(dig(evidence, "card")),
         drift=headlines.drift_sentence(evidence),
         growing=headlines.growing_clusters(evidence),
         flips=flips[:SHOWN_FLIPS],

@@ -20,6 +20,7 @@ from tasks.config import Config
 from tasks.db import State
 from tasks.errors import FlywheelError
 from tasks.rounds import Round, held_row, record_evidence, writing
+from tasks.snapshots import read_conversations, read_snapshot
 
 PROBE_ROWS = 8
 PROBE_TOKENS = 5
@@ -49,7 +50,7 @@ def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
     set_seed(spec["trainer"]["seed"])
-    rows = [json.loads(line) for line in Path(spec["snapshot"]).read_text(encoding="utf-8").splitlines()]
+    rows = read_conversations(Path(spec["snapshot"]))
     tokenizer = AutoTokenizer.from_pretrained(spec["base"])
     model = AutoModelForCausalLM.from_pretrained(spec["base"], dtype=_dtype())
     dataset = Dataset.from_list([{"messages": row["messages"]} for row in rows])
@@ -202,13 +203,12 @@ def train(config: Config, round_: Round, on_progress: Progress | None = None) ->
     """Train the round's adapter on its snapshot in a child process; see `main` for what is returned.
 
     Raises:
-        FlywheelError: the snapshot's file is not the one that was frozen, or training failed.
+        FlywheelError: the snapshot's rows are not those that were frozen, or training failed.
     """
     with State(config.database).transaction() as tx:
         snapshot = tx.rows("get_snapshot", snapshot_hash=held_row(tx, round_)["snapshot_hash"])[0]
     path = Path(snapshot["path"])
-    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != snapshot["snapshot_hash"]:
-        raise FlywheelError(f"{path} is not the snapshot that was frozen (sha256 differs); restore it")
+    read_snapshot(path, snapshot["snapshot_hash"])
     folder = config.round_folder(round_.round_id)
     spec = {
         "base": config.model.base,

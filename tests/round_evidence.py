@@ -173,6 +173,13 @@ def round_evidence(number: int, verdict: str, seed: int = 7) -> dict[str, Any]:
             _part("demonstration", "production", {"person:maria": 320}),
             _part("demonstration", "older tickets", {"rule:anchor": 121}),
         ],
+        "card": {
+            "rows": 812,
+            "by": {"signal": {"demonstration": 441, "correction": 371}, "class of failures": {"c001": 90, "c002": 281}},
+            "answer": {"words": {"shortest": 3, "median": 5, "longest": 9}},
+            "distance": {"slices": 0.02, "labels": 0.05, "clusters": 0.31},
+            "left_out": {"near-duplicates of rows that are in it": {"correction": 12}},
+        },
         "excluded": [
             {"signal": "correction", "reason": "contradicts another answer (same input)", "rows": 4},
             {"signal": "demonstration", "reason": "contradicted by a newer answer (near-duplicate)", "rows": 1},

@@ -99,7 +99,9 @@ def test_help_is_instant_and_imports_nothing_heavy() -> None:
     assert min(seconds) < 1.0
 
 
-@pytest.mark.parametrize("command", ["run", "demo", "status", "lineage", "promote", "abandon", "contradictions"])
+@pytest.mark.parametrize(
+    "command", ["run", "demo", "status", "lineage", "where", "promote", "abandon", "contradictions"]
+)
 def test_each_command_explains_itself(command: str) -> None:
     result = flywheel(command, "--help")
     assert result.exit_code == 0
@@ -190,10 +192,22 @@ def test_lineage_in_json(registered: Workload) -> None:
         assert {row["kind"] for row in found["rows"]} == {"correction", "demonstration"}
 
 
-def test_lineage_from_a_corrections_end(registered: Workload) -> None:
-    id_ = registered.value("select min(correction_id) from corrections where use_for_training")
-    found = json.loads(flywheel("lineage", id_, "--correction", "--config", config_of(registered)).stdout)
-    assert [row["version"] for row in found] == ["1"]
+def test_where_a_correction_is(registered: Workload) -> None:
+    id_ = registered.value("select min(signal_id) from snapshot_rows where signal = 'correction'")
+    found = json.loads(flywheel("where", id_[:30], "--json", "--config", config_of(registered)).stdout)
+    assert (found["signal_id"], found["versions"]) == (id_, ["1"])
+    shown = flywheel("where", id_, "--config", config_of(registered)).stdout
+    assert f"{id_}: correction, side train" in " ".join(shown.split())
+    assert "v1" in shown
+
+
+def test_a_correction_that_is_nowhere_says_why(registered: Workload) -> None:
+    held_out = registered.value(
+        "select min(correction_id) from corrections where not use_for_training and use_for_eval"
+    )
+    shown = flywheel("where", held_out, "--config", config_of(registered)).stdout
+    assert "In no snapshot: its input is held out (unseen)" in " ".join(shown.split())
+    assert "has no signal nobody" in refused("where", "nobody", "--config", config_of(registered))
 
 
 def test_lineage_of_an_unknown_version_is_one_line(registered: Workload) -> None:
@@ -239,7 +253,7 @@ def test_names_from_data_are_text_and_no_markup(
     workload: Workload, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A producer or a reason with square brackets must neither crash the table nor vanish from it."""
-    workload.collect("a", [inference("i"), correction("i", by=f"person:{text}"), *traffic(3)])
+    workload.collect("a", [inference("i"), correction("i", by=f"person:{text}"), *traffic(3, given=9)])
     round_ = workload.to_split()
     blend(workload.config, round_)
     for stage in ("train", "regress", "gate"):

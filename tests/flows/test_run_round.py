@@ -17,6 +17,7 @@ from flows.run_round import run_round
 from tasks.config import Config, RoundRequest
 from tasks.db import State
 from tasks.lineage import lineage, status
+from tasks.snapshots import read_snapshot
 
 ROOT = Path(__file__).resolve().parents[2]
 # The round itself is the first test's fixture; on a busy machine it takes minutes.
@@ -133,12 +134,10 @@ def test_lineage_names_source_producer_and_kind_of_each_row(finished: tuple[Conf
     assert len(found["rows"]) == evidence["snapshot"]["rows"]
     assert {row["kind"] for row in found["rows"]} == {"correction", "demonstration"}
     assert all(row["source"] == "production" and row["producer"] for row in found["rows"])
-    lines = next(config.round_folder(1).glob("snapshot-*.jsonl")).read_text().splitlines()
-    first = json.loads(lines[0])
-    assert first["signal_id"] == found["rows"][0]["signal_id"]
-    asked = [{"role": turn["role"], "content": turn["content"]} for turn in first["messages"][:-1]]
-    text = json.dumps(asked, separators=(",", ":"), ensure_ascii=False)
-    assert sha256(text.encode()).hexdigest() == found["rows"][0]["input_hash"]
+    path = next((config.folder / "snapshots").glob("snapshot-*.parquet"))
+    frozen = read_snapshot(path, evidence["snapshot"]["hash"])
+    assert frozen["signal_id"].to_list() == [row["signal_id"] for row in found["rows"]]
+    assert sha256(frozen["prompt"][0].encode()).hexdigest() == found["rows"][0]["input_hash"]
 
 
 def test_mlflow_has_the_round(finished: tuple[Config, Path, dict[str, Any]]) -> None:
@@ -153,6 +152,10 @@ def test_mlflow_has_the_round(finished: tuple[Config, Path, dict[str, Any]]) -> 
     assert run.inputs.dataset_inputs[0].dataset.digest == evidence["snapshot"]["hash"][:36]
     files = {file.path for file in client.list_artifacts(version.run_id)}
     assert {"evidence.json", "flips.json", "charts", "snapshot"} <= files
+    snapshot = f"snapshot/snapshot-{evidence['snapshot']['hash'][:12]}.parquet"
+    kept = {file.path for file in client.list_artifacts(version.run_id, "snapshot")}
+    assert kept == {"snapshot/card.json", "snapshot/card.md", snapshot}
+    assert "snapshot/card.md" in version.description
     alias = "champion" if evidence["verdict"] == "promote" else "challenger"
     assert str(client.get_model_version_by_alias("tickets", alias).version) == "1"
 

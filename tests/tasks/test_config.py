@@ -125,6 +125,32 @@ def test_an_endless_number_is_refused_when_the_file_is_read(tmp_path: Path) -> N
     )
 
 
+@pytest.mark.parametrize(
+    ("blend", "expected"),
+    [
+        ({"demonstrations_per_correction": -1}, "write a number that is not negative, or all, got -1"),
+        ({"demonstrations_per_correction": "some"}, "write a number that is not negative, or all, got 'some'"),
+        ({"demonstrations_per_correction": 0.5}, "makes 67% of the rows corrections, and corrections_share allows 50%"),
+        ({"max_rows": 30}, "max_rows 30 has room for 10 corrections at 2 demonstrations each, and a round needs 20"),
+        ({"sources": [{"name": "production", "share": 0.5, "weight": 2}]}, "a share and a weight; keep one"),
+        ({"sources": [{"name": "production"}] * 2}, "two entries have the same name"),
+        ({"sources": [{"name": "a", "share": 0.7}, {"name": "b", "share": 0.7}]}, "the shares sum to 1.4"),
+        ({"sources": [{"name": "elsewhere", "share": 0.7}]}, "there is no source elsewhere; there are production"),
+        ({"sources": [{"name": "production", "share": 0.7}]}, "every source has a share, and they sum to 0.7, not 1"),
+        ({"sources": [{"name": "production", "cap": 0}]}, "no source is left that gives demonstrations"),
+    ],
+)
+def test_a_blend_that_contradicts_itself_is_refused(tmp_path: Path, blend: dict[str, Any], expected: str) -> None:
+    said = refusal(tmp_path, VALID | {"blend": blend})
+    assert expected in said and "blend" in said
+
+
+def test_a_blend_may_take_all_demonstrations(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(VALID | {"blend": {"demonstrations_per_correction": "all"}}), encoding="utf-8")
+    assert load_config(path).blend.demonstrations_per_correction == "all"
+
+
 def test_the_examples_that_are_carried_are_valid(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for file in sorted((ROOT / "configs").glob("*.yaml")):

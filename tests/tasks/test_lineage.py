@@ -7,10 +7,11 @@ from datetime import datetime
 
 import pytest
 
+from tasks.blend import blend
 from tasks.config import Config
 from tasks.db import State
 from tasks.errors import FlywheelError, StateError
-from tasks.lineage import lineage, status, versions_with_correction
+from tasks.lineage import lineage, status, where
 from tasks.rounds import writing
 from tests.conftest import Workload, correction, demonstration, inference, make_workload, quarantining, traffic
 
@@ -88,11 +89,87 @@ def test_each_training_row_leads_back_to_the_record_it_came_from(closed: Workloa
         assert stored[row["signal_id"]]["content_hash"] == row["content_hash"]
 
 
-def test_a_correction_leads_to_the_versions_that_contain_it(closed: Workload) -> None:
+def test_a_correction_leads_to_the_snapshots_and_versions_that_contain_it(closed: Workload) -> None:
     trained = closed.value("select min(correction_id) from corrections where use_for_training")
-    held_out = closed.value("select min(correction_id) from corrections where use_for_eval and not use_for_training")
-    assert [row["version"] for row in versions_with_correction(closed.config, trained)] == ["1"]
-    assert versions_with_correction(closed.config, held_out) == []
+    found = where(closed.config, trained)
+    assert (found["kind"], found["side"], found["versions"], found["why_in_none"]) == (
+        "correction",
+        "train",
+        ["1"],
+        None,
+    )
+    (row,) = found["snapshots"]
+    assert (row["round"], row["verdict"], row["version"], row["kind"]) == (1, "promote", "1", "correction")
+    assert lineage(closed.config, "1")["rows"][row["position"]]["signal_id"] == trained
+    assert row["snapshot_hash"] == lineage(closed.config, "1")["snapshot_hash"]
+    json.dumps(found, default=str, allow_nan=False)
+
+
+def test_the_beginning_of_an_id_is_enough_where_it_is_the_only_one(closed: Workload) -> None:
+    id_ = closed.value("select min(correction_id) from corrections where use_for_training")
+    assert where(closed.config, id_[:20])["signal_id"] == id_
+    with pytest.raises(FlywheelError, match=r"several signals begin with d00: d000, d001, d002; give more of the id"):
+        where(closed.config, "d00")
+    with pytest.raises(FlywheelError, match=r"tickets has no signal \\x1bnone; ids are in `flywheel lineage"):
+        where(closed.config, "\x1bnone")
+
+
+def test_an_id_that_another_begins_with_is_found(workload: Workload) -> None:
+    workload.collect("a", [demonstration("d1"), demonstration("d10"), demonstration("d11")])
+    assert where(workload.config, "d1")["signal_id"] == "d1"
+
+
+def test_confirmed_calls_and_given_demonstrations_are_found(closed: Workload) -> None:
+    rows = lineage(closed.config, "1")["rows"]
+    for row in (next(r for r in rows if r["producer"] == who and r["kind"] == "demonstration")
+                for who in ("rule:seed", "person:maria")):  # fmt: skip
+        assert where(closed.config, row["signal_id"])["versions"] == ["1"]
+
+
+def test_a_correction_that_is_in_no_snapshot_says_why(closed: Workload) -> None:
+    def why(sql: str) -> str:
+        return str(where(closed.config, closed.value(sql))["why_in_none"])
+
+    held_out = "select min(correction_id) from corrections where use_for_eval and not use_for_training"
+    assert why(held_out) == "its input is held out (unseen): it is for evaluation alone, and never trained on"
+    fresh = "select min(correction_id) from corrections where inference_id = 'bf000'"
+    assert why(fresh) == "it waits for the next round"
+    early = "select min(correction_id) from corrections where inference_id = 'b-unknown'"
+    assert why(early) == "its inference has not arrived"
+
+
+def test_a_signal_that_was_left_out_says_why(workload: Workload) -> None:
+    """Contradicted, superseded, standing for another's copies, or not chosen."""
+    calls = [inference("x"), correction("x", "1"), correction("x", "2", "person:jonas"), inference("y")]
+    calls += [correction("y", "early"), correction("y", "late", minutes=9)]
+    calls += [inference(f"z{n}", "the very same words of one ticket in a row") for n in range(3)]
+    calls += [correction(f"z{n}", minutes=n) for n in range(3)]
+    workload.collect("a", [*calls, *traffic(failures=9, successes=80)])
+    blend(workload.config, workload.to_split())
+
+    def why(inference_id: str) -> set[str | None]:
+        ids = workload.rows("select correction_id from corrections where inference_id = ?", inference_id)
+        return {where(workload.config, row["correction_id"])["why_in_none"] for row in ids}
+
+    assert why("x") == {"it is left out: contradicts another answer (same input)"}
+    assert "it is left out: superseded by its author" in why("y")
+    assert "near-duplicates of it were trained on in its place" in why("z0") | why("z1") | why("z2")
+    left = (
+        "select signal_id from signals join sides using (input_hash) where side = 'train' and signal_id not in (select "
+    )
+    one = workload.value(f"{left} signal_id from snapshot_rows) and stratum = 'success' limit 1")
+    assert where(workload.config, one)["why_in_none"].startswith("the blend did not choose it")
+
+
+def test_what_was_trained_on_and_is_no_signal_any_more_says_both(workload: Workload) -> None:
+    workload.collect("a", traffic(failures=9, successes=40))
+    round_ = workload.to_split()
+    blend(workload.config, round_)
+    confirmed = workload.value("select min(signal_id) from snapshot_rows where signal = 'demonstration'")
+    workload.collect("b", [correction(confirmed.removeprefix("confirmed:"), "better", minutes=9)])
+    found = where(workload.config, confirmed)
+    assert [row["round"] for row in found["snapshots"]] == [1]
+    assert "it is no usable signal any more" in found["excluded_because"]
 
 
 def test_an_unknown_version_is_refused_with_those_there_are(closed: Workload) -> None:
@@ -101,7 +178,7 @@ def test_an_unknown_version_is_refused_with_those_there_are(closed: Workload) ->
 
 
 def test_without_a_state_there_is_one_clear_line(fresh_config: Config) -> None:
-    for ask in (status, lambda config: lineage(config, "1"), lambda config: versions_with_correction(config, "x")):
+    for ask in (status, lambda config: lineage(config, "1"), lambda config: where(config, "x")):
         with pytest.raises(StateError, match="does not exist yet; run `flywheel run"):
             ask(fresh_config)
     assert not fresh_config.home.exists()

@@ -72,6 +72,8 @@ def poisoned(text: str) -> dict[str, Any]:
     evidence["drift"]["novel"] = [text]
     evidence["blend"][0] |= {"source": text, "producers": {text: 3}}
     evidence["excluded"] = [{"reason": text, "rows": 1}]
+    evidence["card"]["by"]["producer"] = {text: 3}
+    evidence["card"]["left_out"] = {text: {text: 1}}
     evidence["challenger"]["label"] = evidence["champion_after"]["label"] = text
     return evidence
 
@@ -92,6 +94,11 @@ def test_first_screen_says_champion_verdicts_and_reasons(page: Page) -> None:
 def test_headline_numbers_are_those_of_the_evidence(page: Page) -> None:
     for shown in ("24.8% → 6.7%", "0 → 163 of 200 never trained on", "9 right before, wrong now", "−0.2 pts"):
         assert shown in page.text
+
+
+def test_the_card_of_the_snapshot_is_shown(page: Page) -> None:
+    for said in ("By class of failures c001 90 · c002 281", "slices 0.02 · labels 0.05", "near-duplicates of rows"):
+        assert said in page.text
 
 
 def test_counts_reconcile_or_the_report_says_so() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -110,6 +110,91 @@ def test_the_pairs_that_are_listed_are_enough_to_keep_the_sides_apart(
     for left, right in combinations(texts, 2):
         if jaccard(sets[left], sets[right]) >= 0.4:
             assert len({sides[left].side, sides[right].side} - {"none"}) < 2
+
+
+arrivals = st.dictionaries(
+    st.sampled_from(KEYS), st.tuples(st.integers(0, 3), st.sampled_from(KINDS), st.sampled_from(["", "c001"]))
+)
+
+
+def by_round(
+    arriving: dict[str, tuple[int, Kind, str]],
+    pairs: Sequence[tuple[str, str]],
+    config: SplitConfig,
+    rng: random.Random,
+) -> list[dict[str, Drawn]]:
+    """The sides after each of four rounds, each of which sees the pairs among what has arrived, in any order."""
+    sides: dict[str, Drawn] = {}
+    after = []
+    for number in range(4):
+        found = [Newcomer(key, kind, stratum) for key, (when, kind, stratum) in arriving.items() if when == number]
+        here = sides.keys() | {newcomer.input_hash for newcomer in found}
+        known = [pair for pair in pairs if here.issuperset(pair)]
+        drawn = draw_sides(rng.sample(found, len(found)), rng.sample(known, len(known)), sides, config)
+        assert not drawn.keys() & sides.keys()
+        assert drawn.keys() == {newcomer.input_hash for newcomer in found}
+        sides = sides | drawn
+        after.append(sides)
+    return after
+
+
+@settings(max_examples=150, deadline=None)
+@given(arrivals, links, st.integers(0, 3), st.randoms())
+def test_in_whatever_rounds_data_arrive_near_duplicates_never_are_on_two_sides(
+    arriving: dict[str, tuple[int, Kind, str]], pairs: list[tuple[str, str]], seed: int, rng: random.Random
+) -> None:
+    """And a side, once drawn, stays; what has neighbours on two sides is on neither."""
+    rounds = by_round(arriving, pairs, SplitConfig(unseen=0.5, anchor=0.5, seed=seed), rng)
+    for earlier, later in pairwise(rounds):
+        assert later.items() >= earlier.items()
+    sides = rounds[-1]
+    assert sides.keys() == arriving.keys()
+    for found in side_pairs(pairs, sides):
+        assert len(found - {"none"}) < 2
+    assert crossings(pairs, sides) == []
+    for number, before in enumerate([{}, *rounds[:-1]]):
+        for key, (when, _, _) in arriving.items():
+            if when == number:
+                beside = {before[b if a == key else a].side for a, b in pairs if key in (a, b)
+                          and (b if a == key else a) in before} - {"none"}  # fmt: skip
+                assert sides[key].side == "none" or len(beside) < 2
+                assert (sides[key].side == "none") <= (sides[key].reason == TWO_SIDES)
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrivals, links, st.randoms(), st.randoms())
+def test_the_order_within_rounds_makes_no_difference(
+    arriving: dict[str, tuple[int, Kind, str]], pairs: list[tuple[str, str]], one: random.Random, other: random.Random
+) -> None:
+    assert by_round(arriving, pairs, CONFIG, one) == by_round(arriving, pairs, CONFIG, other)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(
+        st.tuples(st.sampled_from(KINDS), st.sampled_from(["", "c001", "c002"])),
+        st.lists(st.integers(0, 60), min_size=4, max_size=4), min_size=1,
+    ),
+    st.integers(0, 3),
+    st.randoms(),
+)  # fmt: skip
+def test_in_each_stratum_the_share_that_is_held_out_is_the_configs_however_it_arrives(
+    sizes: dict[tuple[Kind, str], list[int]], seed: int, rng: random.Random
+) -> None:
+    """Each round rounds once, so that after four of them a stratum is at most two rows off."""
+    arriving = {
+        f"{kind}/{stratum}/{number}/{n}": (number, kind, stratum)
+        for (kind, stratum), counts in sizes.items()
+        for number, count in enumerate(counts)
+        for n in range(count)
+    }
+    config = SplitConfig(seed=seed)
+    sides = by_round(arriving, [], config, rng)[-1]
+    for (kind, stratum), counts in sizes.items():
+        own = [drawn.side for key, drawn in sides.items() if arriving[key][1:] == (kind, stratum)]
+        held_out, share = ("anchor", config.anchor) if kind == "given" else ("unseen", config.unseen)
+        assert set(own) <= {"train", held_out}
+        assert abs(own.count(held_out) - share * sum(counts)) <= 0.5 * len(counts) + 1e-9
 
 
 def test_newcomers_between_two_sides_are_trained_on_unless_they_are_beside_what_is_held_out() -> None:
