@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from tasks.errors import ConfigError
 from tasks.resources import resource
 from tasks.sources.settings import Model, SourceConfig
+from tasks.trainer_options import TrainerConfig
 
 KINDS_OF_ENTRIES = ("files", "sql", "mlflow_traces", "json_schema", "regex", "labels", "python")
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -202,20 +203,6 @@ class AdapterConfig(Model):
         if self.modules_to_save:
             raise ValueError("modules_to_save: vLLM serves no fully trained modules; remove it")
         return self
-
-
-class TrainerConfig(Model):
-    """Options of TRL's SFTConfig, by its names."""
-
-    num_train_epochs: float = Field(3.0, gt=0.0)
-    learning_rate: float = Field(2e-4, gt=0.0)
-    per_device_train_batch_size: int = Field(16, ge=1)
-    gradient_accumulation_steps: int = Field(1, ge=1)
-    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "cosine"
-    warmup_steps: float = Field(0.05, ge=0.0, description="steps, or a share of them when below 1")
-    weight_decay: float = Field(0.0, ge=0.0)
-    max_grad_norm: float = Field(1.0, gt=0.0)
-    seed: int = 0
 
 
 class GateConfig(Model):

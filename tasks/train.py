@@ -94,20 +94,22 @@ def _trainer(spec: dict[str, Any], model: Any, tokenizer: Any, dataset: Any, pro
             progress(step=state.global_step, steps=state.max_steps, loss=(logs or {}).get("loss"))
 
     on_gpu = torch.cuda.is_available()
+    defaults = {
+        "bf16": on_gpu,
+        "gradient_checkpointing": False,
+        "logging_steps": 5,
+        "dataloader_pin_memory": on_gpu,
+        "train_sampling_strategy": "group_by_length",
+    }
     arguments = SFTConfig(
         output_dir=str(Path(spec["folder"]) / "trainer"),
         max_length=spec["max_length"],
         assistant_only_loss=True,
-        bf16=on_gpu,
         use_cpu=not on_gpu,
-        gradient_checkpointing=False,
-        logging_steps=5,
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
-        dataloader_pin_memory=on_gpu,
-        train_sampling_strategy="group_by_length",
-        **spec["trainer"],
+        **defaults | spec["trainer"],
     )
     return (SFTTrainer if on_gpu else _cpu_trainer())(
         model=model,
@@ -216,7 +218,7 @@ def train(config: Config, round_: Round, on_progress: Progress | None = None) ->
         "folder": str(folder),
         "max_length": config.model.max_length,
         "adapter": config.adapter.model_dump(mode="json", exclude={"modules_to_save"}),
-        "trainer": config.trainer.model_dump(mode="json"),
+        "trainer": config.trainer.arguments(),
     }
     trained = run_child("tasks.train:main", spec, folder, on_progress)
     (folder / "probe.json").write_text(json.dumps(trained["probe"]), encoding="utf-8")
