@@ -87,6 +87,11 @@ def environment() -> dict[str, str]:
     )
 
 
+def is_first() -> bool:
+    """Whether this process is the one that speaks for all, where a child runs as several."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def spin_when_alone() -> None:
     """Let PyTorch's waiting threads spin a little, where no other process needs the processor.
 
@@ -157,11 +162,14 @@ def _main(function: str, spec_file: str) -> int:
     module, _, name = function.partition(":")
 
     def progress(**values: Any) -> None:
-        _send(channel, {"progress": values})
+        if is_first():
+            _send(channel, {"progress": values})
 
     try:
         spec = json.loads(Path(spec_file).read_text(encoding="utf-8"))
-        _send(channel, {"result": getattr(importlib.import_module(module), name)(spec, progress)})
+        result = getattr(importlib.import_module(module), name)(spec, progress)
+        if is_first():
+            _send(channel, {"result": result})
     except FlywheelError as error:
         _send(channel, {"error": str(error)})
         return 1

@@ -13,13 +13,13 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from tasks.adapters import WEIGHTS
 from tasks.child import Progress, run_child
 from tasks.config import Config
 from tasks.db import State
 from tasks.errors import FlywheelError
 from tasks.records import now
 from tasks.rounds import Round, complete_evidence, held_row, writing
-from tasks.train import WEIGHTS
 
 ROUND_TAG = "flywheel.round_key"
 MODEL_TAG = "flywheel.model_id"

@@ -4,8 +4,11 @@ The loss is taken on the assistant's tokens alone, which the chat template marks
 otherwise on the CPU, by the same code.
 """
 
+import gc
 import hashlib
 import json
+import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -15,132 +18,112 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from tasks.child import Progress, run_child, spin_when_alone
+from tasks.adapters import CONFIG, adapter_sha256, base_sha256, record_base
+from tasks.checkpoints import last_whole
+from tasks.child import Progress, is_first, run_child, spin_when_alone
 from tasks.config import Config
 from tasks.db import State
 from tasks.errors import FlywheelError
+from tasks.records import sha256
 from tasks.rounds import Round, held_row, record_evidence, writing
+from tasks.trainers import IGNORED, checkpoint_folder, sft_trainer, watch
 
 PROBE_ROWS = 8
 PROBE_TOKENS = 5
-IGNORED = -100  # PyTorch's label for tokens that the loss passes over
-WEIGHTS = "adapter_model.safetensors"
-
-
-def adapter_sha256(folder: Path) -> str:
-    """Hash (64 hex digits) of an adapter: its weights and its PEFT config.
-
-    Raises:
-        FlywheelError: one of the two files is missing.
-    """
-    digest = hashlib.sha256()
-    for name in (WEIGHTS, "adapter_config.json"):
-        file = folder / name
-        if not file.is_file():
-            raise FlywheelError(f"the adapter {folder} has no {name}; restore it from the registry's copy")
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Train in this process (the child); paths, hash, loss curve and counts. See `train` for the spec."""
+    """Train in this process (the child); paths, hash, loss curve and counts. See `train` for the spec.
+
+    A stage that had been finished is not run again, and one that was interrupted goes on from its last checkpoint.
+    """
     spin_when_alone()
+    rows = [json.loads(line) for line in Path(spec["snapshot"]).read_text(encoding="utf-8").splitlines()]
+    key = _key(spec, "sft")
+    done = _finished(spec, "sft", key) or _train_sft(spec, key, rows, progress)
+    gc.collect()  # the trainer holds itself; the base is not to be in memory twice
+    probe = _probe(spec["base"], Path(done["adapter_path"]), done["probe_rows"]) if is_first() else []
+    return done | {"probe": probe}
+
+
+def _key(spec: dict[str, Any], stage: str) -> str:
+    """Hash of all that a stage's outcome depends on: what has the same one can be gone on from."""
+    inputs = {name: value for name, value in spec.items() if name not in ("folder", "snapshot", "checkpoint_seconds")}
+    processes = os.environ.get("WORLD_SIZE", "1")
+    snapshot = hashlib.sha256(Path(spec["snapshot"]).read_bytes()).hexdigest()
+    return sha256([stage, inputs, snapshot, base_sha256(spec["base"]), processes])
+
+
+def _finished(spec: dict[str, Any], stage: str, key: str) -> dict[str, Any] | None:
+    """What a stage gave when it was run before, if its adapter is still the one that it made."""
+    try:
+        record: dict[str, Any] = json.loads(_record_file(spec, stage).read_text(encoding="utf-8"))
+        fits = record["key"] == key and adapter_sha256(Path(record["adapter_path"])) == record["adapter_sha256"]
+    except (OSError, ValueError, KeyError, FlywheelError):
+        return None
+    return record if fits else None
+
+
+def _record_file(spec: dict[str, Any], stage: str) -> Path:
+    return Path(spec["folder"]) / f"{stage}.done.json"
+
+
+def _train_sft(spec: dict[str, Any], key: str, rows: list[dict[str, Any]], progress: Progress) -> dict[str, Any]:
     from datasets import Dataset
+    from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
     set_seed(spec["trainer"]["seed"])
-    rows = [json.loads(line) for line in Path(spec["snapshot"]).read_text(encoding="utf-8").splitlines()]
     tokenizer = AutoTokenizer.from_pretrained(spec["base"])
     model = AutoModelForCausalLM.from_pretrained(spec["base"], dtype=_dtype())
     dataset = Dataset.from_list([{"messages": row["messages"]} for row in rows])
-    trainer = _trainer(spec, model, tokenizer, dataset, progress)
+    lora = LoraConfig(task_type="CAUSAL_LM", **spec["adapter"])
+    trainer = sft_trainer(spec, model, tokenizer, dataset, lora)
     trained_tokens = _count_trained_tokens(trainer.train_dataset["labels"], rows, spec["max_length"])
+    training = {"rows": len(rows), "trained_tokens": trained_tokens} | _run(trainer, spec, "sft", key, progress)
+    probe = trainer.train_dataset.select(range(min(PROBE_ROWS, len(rows)))).to_list()
+    return _finish(trainer, spec, "sft", key, {"training": training, "probe_rows": probe})
+
+
+def _run(trainer: Any, spec: dict[str, Any], stage: str, key: str, progress: Progress) -> dict[str, Any]:
+    """Train, from the last whole checkpoint where there is one; the facts of it."""
+    found = last_whole(checkpoint_folder(spec, stage), key)
+    for reason in found.passed_over:
+        progress(stage=stage, note=f"The checkpoint {reason}; it is passed over")
+    if found.folder is not None:
+        progress(stage=stage, note=f"Training goes on from {found.folder}")
+    watch(trainer, stage, key, spec["checkpoint_seconds"][stage], progress)
     started = time.perf_counter()
-    trainer.train()
-    seconds = time.perf_counter() - started
-    folder = _save(trainer.model, Path(spec["folder"]))
+    trainer.train(resume_from_checkpoint=str(found.folder) if found.folder else None)
     return {
-        "adapter_path": str(folder),
-        "adapter_sha256": adapter_sha256(folder),
-        "probe": _probe(spec["base"], folder, trainer.train_dataset),
-        "training": {
-            "rows": len(rows),
-            "steps": trainer.state.global_step,
-            "epochs": spec["trainer"]["num_train_epochs"],
-            "seconds": round(seconds, 1),
-            "device": trainer.args.device.type,
-            "trained_tokens": trained_tokens,
-            "loss": [[entry["step"], entry["loss"]] for entry in trainer.state.log_history if "loss" in entry],
-        },
+        "steps": trainer.state.global_step,
+        "epochs": trainer.args.num_train_epochs,
+        "seconds": round(time.perf_counter() - started, 1),
+        "device": trainer.args.device.type,
+        "processes": trainer.args.world_size,
+        "resumed_from": int(found.folder.name.rpartition("-")[2]) if found.folder else None,
+        "loss": [[entry["step"], entry["loss"]] for entry in trainer.state.log_history if "loss" in entry],
     }
+
+
+def _finish(trainer: Any, spec: dict[str, Any], stage: str, key: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """Save the stage's adapter, and then what is known of it; the checkpoints are deleted."""
+    if trainer.is_world_process_zero():
+        folder = _save(trainer.model, Path(spec["folder"]), spec["base"])
+        made = {"key": key, "adapter_path": str(folder), "adapter_sha256": adapter_sha256(folder)}
+        unfinished = _record_file(spec, stage).with_suffix(".partial")
+        unfinished.write_text(json.dumps(made | facts), encoding="utf-8")
+        unfinished.replace(_record_file(spec, stage))
+        shutil.rmtree(checkpoint_folder(spec, stage), ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    record: dict[str, Any] = json.loads(_record_file(spec, stage).read_text(encoding="utf-8"))
+    return record
 
 
 def _dtype() -> Any:
     import torch
 
     return torch.bfloat16 if torch.cuda.is_available() else torch.float32
-
-
-def _trainer(spec: dict[str, Any], model: Any, tokenizer: Any, dataset: Any, progress: Progress) -> Any:
-    import torch
-    from peft import LoraConfig
-    from transformers import TrainerCallback
-    from trl import SFTConfig, SFTTrainer
-
-    class Report(TrainerCallback):
-        """Sends the step and the loss to the parent whenever the trainer logs."""
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-            progress(step=state.global_step, steps=state.max_steps, loss=(logs or {}).get("loss"))
-
-    on_gpu = torch.cuda.is_available()
-    defaults = {
-        "bf16": on_gpu,
-        "gradient_checkpointing": False,
-        "logging_steps": 5,
-        "dataloader_pin_memory": on_gpu,
-        "train_sampling_strategy": "group_by_length",
-    }
-    arguments = SFTConfig(
-        output_dir=str(Path(spec["folder"]) / "trainer"),
-        max_length=spec["max_length"],
-        assistant_only_loss=True,
-        use_cpu=not on_gpu,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        **defaults | spec["trainer"],
-    )
-    return (SFTTrainer if on_gpu else _cpu_trainer())(
-        model=model,
-        args=arguments,
-        train_dataset=dataset,
-        processing_class=tokenizer,
-        peft_config=LoraConfig(task_type="CAUSAL_LM", **spec["adapter"]),
-        callbacks=[Report()],
-    )
-
-
-def _cpu_trainer() -> Any:
-    """TRL's trainer as a class that does less on a CPU."""
-    from torch.nn.functional import cross_entropy
-    from trl import SFTTrainer
-
-    class CpuTrainer(SFTTrainer):
-        """Scores the positions that some row of a batch is trained on; TRL does so on a GPU alone."""
-
-        def compute_loss(
-            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
-            labels = inputs.pop("labels")[:, 1:]
-            places = (labels != IGNORED).any(dim=0).nonzero().squeeze(1)
-            outputs = model(**inputs, logits_to_keep=places, use_cache=False)
-            labels = labels[:, places].flatten()
-            summed = cross_entropy(outputs.logits.float().flatten(0, 1), labels, ignore_index=IGNORED, reduction="sum")
-            loss = summed / ((labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch)
-            return (loss, outputs) if return_outputs else loss
-
-    return CpuTrainer
 
 
 def _count_trained_tokens(labels: list[list[int]], rows: list[dict[str, Any]], max_length: int) -> int:
@@ -159,11 +142,13 @@ def _count_trained_tokens(labels: list[list[int]], rows: list[dict[str, Any]], m
     return sum(counts)
 
 
-def _save(model: Any, folder: Path) -> Path:
+def _save(model: Any, folder: Path, base: str) -> Path:
     """Save the adapter under a path that its hash is part of: vLLM's prefix cache knows adapters by name and path."""
     temporary = folder / "adapter.partial"
-    model.save_pretrained(str(temporary))
-    _order(temporary / "adapter_config.json")
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(str(temporary), selected_adapters=["default"])
+    _order(temporary / CONFIG)
+    record_base(temporary, base)
     final = folder / f"adapter-{adapter_sha256(temporary)[:12]}"
     if final.is_dir():
         return final
@@ -178,7 +163,7 @@ def _order(config: Path) -> None:
     config.write_text(json.dumps(values, indent=2, sort_keys=True), encoding="utf-8")
 
 
-def _probe(base: str, adapter: Path, dataset: Any) -> list[dict[str, Any]]:
+def _probe(base: str, adapter: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What the saved adapter predicts in some rows, at each token that is trained on.
 
     A list of prefixes (token ids), each with the PROBE_TOKENS likeliest next tokens and their log-probabilities.
@@ -190,7 +175,7 @@ def _probe(base: str, adapter: Path, dataset: Any) -> list[dict[str, Any]]:
     model = AutoModelForCausalLM.from_pretrained(base, dtype=_dtype())
     model = PeftModel.from_pretrained(model, str(adapter)).eval()
     probe = []
-    for row in dataset.select(range(min(PROBE_ROWS, len(dataset)))):
+    for row in rows:
         with torch.no_grad():
             logprobs = model(torch.tensor([row["input_ids"]])).logits[0].float().log_softmax(dim=-1)
         for place in (i for i, label in enumerate(row["labels"]) if label != IGNORED and i > 0):
@@ -212,15 +197,7 @@ def train(config: Config, round_: Round, on_progress: Progress | None = None) ->
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != snapshot["snapshot_hash"]:
         raise FlywheelError(f"{path} is not the snapshot that was frozen (sha256 differs); restore it")
     folder = config.round_folder(round_.round_id)
-    spec = {
-        "base": config.model.base,
-        "snapshot": str(path),
-        "folder": str(folder),
-        "max_length": config.model.max_length,
-        "adapter": config.adapter.model_dump(mode="json", exclude={"modules_to_save"}),
-        "trainer": config.trainer.arguments(),
-    }
-    trained = run_child("tasks.train:main", spec, folder, on_progress)
+    trained = run_child("tasks.train:main", make_spec(config, path, folder), folder, on_progress)
     (folder / "probe.json").write_text(json.dumps(trained["probe"]), encoding="utf-8")
     with writing(config, round_, "train") as tx:
         tx.run(
@@ -233,16 +210,31 @@ def train(config: Config, round_: Round, on_progress: Progress | None = None) ->
     return trained
 
 
+def make_spec(config: Config, snapshot: Path, folder: Path) -> dict[str, Any]:
+    """What the child is told: the base, the snapshot, the round's folder, and the config's options."""
+    return {
+        "base": config.model.base,
+        "snapshot": str(snapshot),
+        "folder": str(folder),
+        "max_length": config.model.max_length,
+        "adapter": config.adapter.model_dump(mode="json", exclude={"modules_to_save"}),
+        "trainer": config.trainer.arguments(),
+        "checkpoint_seconds": {"sft": config.trainer.checkpoint_seconds},
+    }
+
+
 @task(name="train", cache_policy=NO_CACHE)
 def train_task(config: Config, round_: Round) -> None:
     """Prefect task around `train`, with a progress bar in the UI."""
     logger = get_run_logger()
     bar = create_progress_artifact(progress=0.0, description=f"Training the adapter of round {round_.round_id}")
 
-    def show(step: int, steps: int, loss: float | None) -> None:
+    def show(stage: str, note: str | None = None, step: int = 0, steps: int = 1, metrics: Any = None) -> None:
+        if note is not None:
+            logger.info("%s", note)
+            return
         update_progress_artifact(artifact_id=bar, progress=100 * step / steps)  # type: ignore[arg-type]
-        if loss is not None:
-            logger.info("Step %d of %d, loss %.4f", step, steps, loss)
+        logger.info("Step %d of %d (%s), loss %.4f", step, steps, stage, metrics["loss"])
 
     trained = train(config, round_, show)
     training = trained["training"]
