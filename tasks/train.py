@@ -24,6 +24,7 @@ from tasks.child import Progress, is_first, run_child, spin_when_alone
 from tasks.config import Config
 from tasks.db import State
 from tasks.errors import FlywheelError
+from tasks.live_metrics import LiveMetrics
 from tasks.records import sha256
 from tasks.rounds import Round, held_row, record_evidence, writing
 from tasks.trainers import IGNORED, checkpoint_folder, sft_trainer, watch
@@ -80,9 +81,9 @@ def _train_sft(spec: dict[str, Any], key: str, rows: list[dict[str, Any]], progr
     lora = LoraConfig(task_type="CAUSAL_LM", **spec["adapter"])
     trainer = sft_trainer(spec, model, tokenizer, dataset, lora)
     trained_tokens = _count_trained_tokens(trainer.train_dataset["labels"], rows, spec["max_length"])
-    training = {"rows": len(rows), "trained_tokens": trained_tokens} | _run(trainer, spec, "sft", key, progress)
+    facts = {"rows": len(rows), "trained_tokens": trained_tokens} | _run(trainer, spec, "sft", key, progress)
     probe = trainer.train_dataset.select(range(min(PROBE_ROWS, len(rows)))).to_list()
-    return _finish(trainer, spec, "sft", key, {"training": training, "probe_rows": probe})
+    return _finish(trainer, spec, "sft", key, {"training": facts, "probe_rows": probe})
 
 
 def _run(trainer: Any, spec: dict[str, Any], stage: str, key: str, progress: Progress) -> dict[str, Any]:
@@ -197,7 +198,7 @@ def train(config: Config, round_: Round, on_progress: Progress | None = None) ->
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != snapshot["snapshot_hash"]:
         raise FlywheelError(f"{path} is not the snapshot that was frozen (sha256 differs); restore it")
     folder = config.round_folder(round_.round_id)
-    trained = run_child("tasks.train:main", make_spec(config, path, folder), folder, on_progress)
+    trained = _run_child(config, round_, make_spec(config, path, folder), on_progress or (lambda **message: None))
     (folder / "probe.json").write_text(json.dumps(trained["probe"]), encoding="utf-8")
     with writing(config, round_, "train") as tx:
         tx.run(
@@ -208,6 +209,19 @@ def train(config: Config, round_: Round, on_progress: Progress | None = None) ->
         )
         record_evidence(tx, round_, training=trained["training"])
     return trained
+
+
+def _run_child(config: Config, round_: Round, spec: dict[str, Any], tell: Progress) -> dict[str, Any]:
+    """Run the child, with its metrics logged to MLflow as they come."""
+    place = (config.tracking_uri, config.artifact_location, config.name, round_.round_id, round_.round_key)
+    with LiveMetrics(*place, warn=lambda text: tell(stage="mlflow", note=text)) as live:
+
+        def follow(**message: Any) -> None:
+            if "metrics" in message:
+                live.log(message["stage"], message["step"], message["metrics"])
+            tell(**message)
+
+        return run_child("tasks.train:main", spec, Path(spec["folder"]), follow)
 
 
 def make_spec(config: Config, snapshot: Path, folder: Path) -> dict[str, Any]:
