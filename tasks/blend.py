@@ -20,6 +20,8 @@ from prefect.logging import get_run_logger
 from tasks.config import Config
 from tasks.db import Row, State
 from tasks.errors import StateError
+from tasks.methods import STAGES
+from tasks.pairs import list_pairs
 from tasks.records import canonical_json, now
 from tasks.rounds import Round, record_evidence, writing
 from tasks.split import COPIES
@@ -83,7 +85,8 @@ def snapshot_bytes(rows: Sequence[Row]) -> bytes:
     for row in rows:
         messages = [*json.loads(row["input"]), {"role": "assistant", "content": row["answer"]}]
         source = {key: row[key] for key in ("signal", "signal_id", "source", "producer", "content_hash")}
-        lines.append(canonical_json({"messages": messages} | source))
+        pair = {"rejected": row["rejected"], "derived": row["derived"]} if row["signal"] == "preference" else {}
+        lines.append(canonical_json({"messages": messages} | source | pair))
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -107,22 +110,26 @@ def blend(config: Config, round_: Round) -> Row:
     with State(config.database).transaction() as tx:
         rows = tx.rows("list_training_rows", pinned_seq=round_.pinned_seq, copies=COPIES)
         production = {row["slices"]: row["share"] for row in tx.rows("list_slice_shares", pinned_seq=round_.pinned_seq)}
+        pairs = list_pairs(tx, config, round_.pinned_seq)
+    if "sft" not in STAGES[config.training_method]:
+        rows = []
     corrections = [row for row in rows if row["signal"] == "correction"]
     demonstrations = [row for row in rows if row["signal"] == "demonstration"]
-    if not corrections:
+    if not corrections and not pairs:
         raise StateError(
             f"round {round_.round_id} has no usable correction on its training side (see the reasons in "
             f"`flywheel status`); collect more and give the round up with `flywheel abandon --config FILE`"
         )
     ratio = config.blend.demonstrations_per_correction
-    chosen = choose(corrections, demonstrations, production, ratio, config.split.seed)
+    chosen = choose(corrections, demonstrations, production, ratio, config.split.seed) + pairs
     content = snapshot_bytes(chosen)
     snapshot_hash = hashlib.sha256(content).hexdigest()
     path = config.round_folder(round_.round_id) / f"snapshot-{snapshot_hash[:12]}.jsonl"
     write_once(path, content)
     copies = copies_left_out(rows)
     _store(config, round_, chosen, snapshot_hash, path, production, copies)
-    return {"hash": snapshot_hash, "rows": len(chosen), "corrections": len(corrections), "copies_left_out": copies}
+    counts = {"rows": len(chosen), "corrections": len(corrections), "pairs": len(pairs)}
+    return {"hash": snapshot_hash, "copies_left_out": copies} | counts
 
 
 def copies_left_out(rows: Sequence[Row]) -> dict[str, int]:
@@ -155,9 +162,10 @@ def _store(
         "source",
         "producer",
         "cluster_id",
+        "derived",
     )
     frame = pl.DataFrame(
-        [{"position": position} | {key: row[key] for key in keys} for position, row in enumerate(rows)],
+        [{"position": position} | {key: row.get(key) for key in keys} for position, row in enumerate(rows)],
         infer_schema_length=None,
     )
     with writing(config, round_, "blend") as tx:
@@ -189,7 +197,7 @@ def composition(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _distance(rows: Sequence[Row], production: Mapping[str, float]) -> float:
     """Total variation distance (0 to 1) between the slices of the blend's production rows and those of production."""
-    counts = Counter(row["slices"] for row in rows if row["stratum"])
+    counts = Counter(row["slices"] for row in rows if row["stratum"] and row["signal"] != "preference")
     total = max(1, counts.total())
     keys = counts.keys() | production.keys()
     return round(sum(abs(counts[key] / total - production.get(key, 0.0)) for key in keys) / 2, 4)
@@ -200,7 +208,7 @@ def blend_task(config: Config, round_: Round) -> None:
     """Prefect task around `blend`."""
     made = blend(config, round_)
     get_run_logger().info(
-        "Snapshot %s: %d corrections with %d demonstrations; %d more corrections are copies of these",
-        made["hash"][:12], made["corrections"], made["rows"] - made["corrections"],
-        made["copies_left_out"]["correction"],
+        "Snapshot %s: %d corrections with %d demonstrations, %d pairs; %d more corrections are copies of these",
+        made["hash"][:12], made["corrections"], made["rows"] - made["corrections"] - made["pairs"], made["pairs"],
+        made["copies_left_out"].get("correction", 0),
     )  # fmt: skip

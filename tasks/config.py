@@ -13,9 +13,10 @@ import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from tasks.errors import ConfigError
+from tasks.methods import DEFAULTS, Method, Task, check_method
 from tasks.resources import resource
 from tasks.sources.settings import Model, SourceConfig
-from tasks.trainer_options import TrainerConfig
+from tasks.trainer_options import DpoConfig, TrainerConfig
 
 KINDS_OF_ENTRIES = ("files", "sql", "mlflow_traces", "json_schema", "regex", "labels", "python")
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -80,9 +81,9 @@ CheckConfig = Annotated[JsonSchemaCheck | RegexCheck | LabelsCheck | PythonCheck
 
 
 class ScorerConfig(Model):
-    """How an output is held against the right answer: the same text, or the same JSON fields."""
+    """How an output is held against the right answer: the same text, or the same JSON fields, or (none) not at all."""
 
-    type: Literal["exact", "json_fields"]
+    type: Literal["exact", "json_fields", "none"]
 
 
 class ModelConfig(Model):
@@ -225,7 +226,8 @@ class Config(Model):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
     home: Path = Path(".flywheel")
-    task: Literal["right_answer"] = "right_answer"
+    task: Task = "right_answer"
+    method: Method | None = Field(None, description="of training; by default sft, or dpo where answers are only better")
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
     checks: tuple[CheckConfig, ...] = ()
     failing_rating: int = Field(2, ge=0, le=5, description="this many stars or fewer make a call a failure")
@@ -240,6 +242,7 @@ class Config(Model):
     blend: BlendConfig = BlendConfig()
     adapter: AdapterConfig = AdapterConfig()
     trainer: TrainerConfig = TrainerConfig()
+    dpo: DpoConfig = DpoConfig()
     gate: GateConfig = GateConfig()
     mlflow: MlflowConfig = MlflowConfig()
 
@@ -250,6 +253,16 @@ class Config(Model):
         if len(set(names)) < len(names):
             raise ValueError(f"two {info.field_name} have the same name")
         return parts
+
+    @model_validator(mode="after")
+    def _method_fits(self) -> "Config":
+        check_method(self.task, self.training_method, self.scorer.type, self.dpo)
+        return self
+
+    @property
+    def training_method(self) -> Method:
+        """How this workload is trained."""
+        return self.method or DEFAULTS[self.task]
 
     @property
     def folder(self) -> Path:

@@ -5,9 +5,9 @@ that holds the usual options alone is read without it.
 """
 
 import difflib
-from typing import Any, ClassVar, Literal, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from tasks.sources.settings import Model
 
@@ -66,6 +66,24 @@ Schedule = Literal[
     "warmup_stable_decay",
 ]
 
+Loss = Literal[
+    "sigmoid",
+    "sigmoid_norm",
+    "sft",
+    "hinge",
+    "ipo",
+    "exo_pair",
+    "nca_pair",
+    "robust",
+    "bco_pair",
+    "sppo_hard",
+    "aot",
+    "aot_unpaired",
+    "apo_zero",
+    "apo_down",
+    "discopop",
+]
+
 
 class _Options(Model):
     """Typed options, and with them any other field of the TRL dataclass that the subclass names."""
@@ -73,6 +91,10 @@ class _Options(Model):
     model_config = ConfigDict(extra="allow")
     trl_class: ClassVar[str]
 
+    gradient_accumulation_steps: int = Field(1, ge=1)
+    weight_decay: float = Field(0.0, ge=0.0)
+    max_grad_norm: float = Field(1.0, gt=0.0)
+    seed: int = 0
     checkpoint_seconds: float = Field(
         60.0, ge=0.0, description="time between checkpoints, from which a training that was killed goes on"
     )
@@ -98,12 +120,58 @@ class TrainerConfig(_Options):
     num_train_epochs: float = Field(3.0, gt=0.0)
     learning_rate: float = Field(2e-4, gt=0.0)
     per_device_train_batch_size: int = Field(16, ge=1)
-    gradient_accumulation_steps: int = Field(1, ge=1)
     lr_scheduler_type: Schedule = "cosine"
     warmup_steps: float = Field(0.05, ge=0.0, description="steps, or a share of them when below 1")
-    weight_decay: float = Field(0.0, ge=0.0)
-    max_grad_norm: float = Field(1.0, gt=0.0)
-    seed: int = 0
+
+
+class DpoConfig(_Options):
+    """Options of TRL's DPOConfig, by its names. `sft` in loss_type is the supervised term on the chosen answer."""
+
+    trl_class = "DPOConfig"
+
+    beta: float = Field(0.1, allow_inf_nan=False)
+    loss_type: tuple[Loss, ...] = Field(("sigmoid", "sft"), min_length=1)
+    loss_weights: tuple[Annotated[float, Field(ge=0.0, allow_inf_nan=False)], ...] | None = None
+    num_train_epochs: float = Field(1.0, gt=0.0)
+    learning_rate: float = Field(5e-5, gt=0.0)
+    per_device_train_batch_size: int = Field(8, ge=1)
+    lr_scheduler_type: Schedule = "linear"
+    warmup_steps: float = Field(0.1, ge=0.0, description="steps, or a share of them when below 1")
+
+    @field_validator("beta")
+    @classmethod
+    def _holds_to_the_reference(cls, beta: float) -> float:
+        if beta <= 0:
+            raise ValueError("nothing holds the model to its reference at 0 or below; usual are 0.01 to 0.5")
+        return beta
+
+    @model_validator(mode="after")
+    def _losses_fit(self) -> "DpoConfig":
+        if set(self.loss_type) == {"sft"}:
+            raise ValueError(
+                "loss_type: sft alone learns nothing from the rejected answers; add sigmoid, or use method: sft"
+            )
+        if self.loss_weights is not None and len(self.loss_weights) != len(self.loss_type):
+            raise ValueError(
+                f"loss_weights: one for each of loss_type is needed, {len(self.loss_type)} and not "
+                f"{len(self.loss_weights)}"
+            )
+        return self
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether the chosen answers are trained on as they are, too."""
+        weights = self.loss_weights or (1.0,) * len(self.loss_type)
+        return any(loss == "sft" and weight > 0 for loss, weight in zip(self.loss_type, weights, strict=True))
+
+    @property
+    def usual_beta(self) -> tuple[float, float]:
+        """The range of beta that is in use with this loss.
+
+        Rafailov et al. (2023) used 0.1, and 0.5 for summaries; Tunstall et al. (2023) 0.1, and 0.01 in their handbook.
+        Losses by token need more: Lambert et al. (2024) used 5, Meng et al. (2024) 2 to 10.
+        """
+        return (2.0, 10.0) if "sigmoid_norm" in self.loss_type else (0.01, 0.5)
 
 
 def checked_options(trl_class: str, options: dict[str, Any], typed: tuple[str, ...]) -> dict[str, Any]:

@@ -1,0 +1,2 @@
+-- What earlier snapshots were made of stays on the books.
+insert into snapshot_rows_and_pairs by name select * from snapshot_rows;

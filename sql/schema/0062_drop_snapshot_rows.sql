@@ -1,0 +1,2 @@
+-- Its rows are in snapshot_rows_and_pairs, which takes this name.
+drop table snapshot_rows;
