@@ -102,6 +102,10 @@ def tier_metrics(evidence: dict[str, Any]) -> dict[str, float]:
             metrics[f"gate/{test}_{key}"] = evidence["gate"][test][key]
     metrics["production/failure_rate"] = evidence["counts"]["failure_rate"]
     metrics["train/seconds"] = evidence["training"]["seconds"]
+    measured = evidence["training"].get("stages", {}).get("dpo", {}).get("measured", {})
+    metrics |= {f"pairs/{name}": value for name, value in measured.items()}
+    if measured:
+        metrics["pairs/alarms"] = len(evidence["training"]["alarms"])
     return metrics
 
 

@@ -1,4 +1,4 @@
-"""Stage 7: a LoRA adapter on the base model, with TRL's SFTTrainer, in a child process.
+"""Stage 7: a LoRA adapter on the base model, with TRL's SFTTrainer, its DPOTrainer or both, in a child process.
 
 The loss is taken on the assistant's tokens alone, which the chat template marks. Runs on a GPU where there is one,
 otherwise on the CPU, by the same code.
@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from prefect import task
@@ -22,12 +23,15 @@ from tasks.adapters import CONFIG, adapter_sha256, base_sha256, record_base
 from tasks.checkpoints import last_whole
 from tasks.child import Progress, is_first, run_child, spin_when_alone
 from tasks.config import Config
-from tasks.db import State
+from tasks.db import Row, State
 from tasks.errors import FlywheelError
 from tasks.live_metrics import LiveMetrics
+from tasks.methods import STAGES
+from tasks.pair_checks import alarms, measure
 from tasks.records import sha256
 from tasks.rounds import Round, held_row, record_evidence, writing
-from tasks.trainers import IGNORED, checkpoint_folder, sft_trainer, watch
+from tasks.trainer_options import DpoConfig
+from tasks.trainers import IGNORED, checkpoint_folder, dpo_trainer, sft_trainer, watch
 
 PROBE_ROWS = 8
 PROBE_TOKENS = 5
@@ -40,11 +44,31 @@ def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """
     spin_when_alone()
     rows = [json.loads(line) for line in Path(spec["snapshot"]).read_text(encoding="utf-8").splitlines()]
-    key = _key(spec, "sft")
-    done = _finished(spec, "sft", key) or _train_sft(spec, key, rows, progress)
-    gc.collect()  # the trainer holds itself; the base is not to be in memory twice
-    probe = _probe(spec["base"], Path(done["adapter_path"]), done["probe_rows"]) if is_first() else []
-    return done | {"probe": probe}
+    run = {"sft": _train_sft, "dpo": _train_dpo}
+    stages: dict[str, dict[str, Any]] = {}
+    adapter = None
+    for stage in spec["stages"]:
+        key = _key(spec, stage)
+        stages[stage] = _finished(spec, stage, key) or run[stage](spec, key, rows, adapter, progress)
+        adapter = stages[stage]["adapter_path"]
+        gc.collect()  # a trainer holds itself; the base is not to be in memory twice
+    done = stages[spec["stages"][-1]]
+    return {
+        "adapter_path": done["adapter_path"],
+        "adapter_sha256": done["adapter_sha256"],
+        "probe": _probe(spec["base"], Path(done["adapter_path"]), done["probe_rows"]) if is_first() else [],
+        "training": _summary({stage: record["training"] for stage, record in stages.items()}, len(rows)),
+    }
+
+
+def _summary(stages: dict[str, dict[str, Any]], rows: int) -> dict[str, Any]:
+    """The facts of a training as a whole, and of each of its stages."""
+    facts = list(stages.values())
+    sums = {name: sum(each[name] for each in facts) for name in ("steps", "seconds", "trained_tokens")}
+    alarms = [alarm for each in facts for alarm in each.get("alarms", [])]
+    first = {name: facts[0][name] for name in ("epochs", "device", "processes", "loss")}
+    resumed = max((each["resumed_from"] for each in facts if each["resumed_from"]), default=None)
+    return first | sums | {"rows": rows, "resumed_from": resumed, "alarms": alarms, "stages": stages}
 
 
 def _key(spec: dict[str, Any], stage: str) -> str:
@@ -69,21 +93,41 @@ def _record_file(spec: dict[str, Any], stage: str) -> Path:
     return Path(spec["folder"]) / f"{stage}.done.json"
 
 
-def _train_sft(spec: dict[str, Any], key: str, rows: list[dict[str, Any]], progress: Progress) -> dict[str, Any]:
+def _train_sft(
+    spec: dict[str, Any], key: str, rows: list[dict[str, Any]], adapter: str | None, progress: Progress
+) -> dict[str, Any]:
     from datasets import Dataset
-    from peft import LoraConfig
-    from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
-    set_seed(spec["trainer"]["seed"])
-    tokenizer = AutoTokenizer.from_pretrained(spec["base"])
-    model = AutoModelForCausalLM.from_pretrained(spec["base"], dtype=_dtype())
-    dataset = Dataset.from_list([{"messages": row["messages"]} for row in rows])
-    lora = LoraConfig(task_type="CAUSAL_LM", **spec["adapter"])
-    trainer = sft_trainer(spec, model, tokenizer, dataset, lora)
-    trained_tokens = _count_trained_tokens(trainer.train_dataset["labels"], rows, spec["max_length"])
+    rows = [row for row in rows if "rejected" not in row]
+    model, tokenizer, lora = _load(spec, adapter, spec["trainer"]["seed"])
+    given = [{"messages": row["messages"], "position": position} for position, row in enumerate(rows)]
+    trainer = sft_trainer(spec, model, tokenizer, Dataset.from_list(given), lora)
+    _refuse_left_out(trainer.train_dataset, rows)
+    trained_tokens = sum(label != IGNORED for labels in trainer.train_dataset["labels"] for label in labels)
     facts = {"rows": len(rows), "trained_tokens": trained_tokens} | _run(trainer, spec, "sft", key, progress)
     probe = trainer.train_dataset.select(range(min(PROBE_ROWS, len(rows)))).to_list()
     return _finish(trainer, spec, "sft", key, {"training": facts, "probe_rows": probe})
+
+
+def _train_dpo(
+    spec: dict[str, Any], key: str, rows: list[dict[str, Any]], adapter: str | None, progress: Progress
+) -> dict[str, Any]:
+    from datasets import Dataset
+
+    rows = [row for row in rows if "rejected" in row]
+    model, tokenizer, lora = _load(spec, adapter, spec["dpo"]["seed"])
+    given = [_pair(row) | {"position": position} for position, row in enumerate(rows)]
+    trainer = dpo_trainer(spec, model, tokenizer, Dataset.from_list(given), lora)
+    _refuse_left_out(trainer.train_dataset, rows)
+    trained_tokens = _count_pair_tokens(trainer.train_dataset, spec["max_length"])
+    facts = {"rows": len(rows), "trained_tokens": trained_tokens} | _run(trainer, spec, "dpo", key, progress)
+    probe = [_labelled(row) for row in trainer.train_dataset.select(range(min(PROBE_ROWS, len(rows))))]
+    if is_first():
+        measured = measure(trainer, tokenizer, spec["champion"], spec["max_new_tokens"])
+        found = alarms(measured, DpoConfig.model_validate(spec["dpo"]))
+        measured["chosen_change"] = fmean(measured.pop("chosen_changes"))
+        facts |= {"alarms": found, "measured": measured}
+    return _finish(trainer, spec, "dpo", key, {"training": facts, "probe_rows": probe})
 
 
 def _run(trainer: Any, spec: dict[str, Any], stage: str, key: str, progress: Progress) -> dict[str, Any]:
@@ -121,26 +165,58 @@ def _finish(trainer: Any, spec: dict[str, Any], stage: str, key: str, facts: dic
     return record
 
 
+def _load(spec: dict[str, Any], adapter: str | None, seed: int) -> tuple[Any, Any, Any]:
+    """The model, its tokenizer, and the LoRA config of a new adapter; None where it goes on with `adapter`."""
+    from peft import LoraConfig, PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+
+    set_seed(seed)
+    tokenizer = AutoTokenizer.from_pretrained(spec["base"])
+    model = AutoModelForCausalLM.from_pretrained(spec["base"], dtype=_dtype())
+    if adapter is not None:
+        return PeftModel.from_pretrained(model, adapter, is_trainable=True), tokenizer, None
+    return model, tokenizer, LoraConfig(task_type="CAUSAL_LM", **spec["adapter"])
+
+
+def _pair(row: dict[str, Any]) -> dict[str, Any]:
+    """A snapshot row as TRL's columns of a preference."""
+    *prompt, chosen = row["messages"]
+    return {"prompt": prompt, "chosen": [chosen], "rejected": [{"role": "assistant", "content": row["rejected"]}]}
+
+
+def _labelled(row: dict[str, Any]) -> dict[str, Any]:
+    prompt, chosen = row["prompt_ids"], row["chosen_ids"]
+    return {"input_ids": prompt + chosen, "labels": [IGNORED] * len(prompt) + chosen}
+
+
+def _count_pair_tokens(dataset: Any, max_length: int) -> int:
+    """Tokens of chosen and rejected answers, as far as they are not cut off."""
+    return sum(
+        min(len(row[which]), max_length - len(row["prompt_ids"]))
+        for row in dataset
+        for which in ("chosen_ids", "rejected_ids")
+    )
+
+
 def _dtype() -> Any:
     import torch
 
     return torch.bfloat16 if torch.cuda.is_available() else torch.float32
 
 
-def _count_trained_tokens(labels: list[list[int]], rows: list[dict[str, Any]], max_length: int) -> int:
-    """Tokens that the loss is taken on; every row has to have some.
+def _refuse_left_out(dataset: Any, rows: list[dict[str, Any]]) -> None:
+    """Every row has to be trained on: TRL leaves out those of which no token is.
 
     Raises:
         FlywheelError: a row has none: its answer was cut off, or the template marks no assistant turn.
     """
-    counts = [sum(label != IGNORED for label in row[:max_length]) for row in labels]
-    for row, count in zip(rows, counts, strict=True):
-        if count == 0:
-            raise FlywheelError(
-                f"training row {row['signal_id']} ({row['source']}) has no assistant token to train on: it is longer "
-                f"than model.max_length, or the chat template lacks generation marks; raise max_length or mend it"
-            )
-    return sum(counts)
+    left_out = set(range(len(rows))) - set(dataset["position"])
+    if left_out:
+        row = rows[min(left_out)]
+        raise FlywheelError(
+            f"training row {row['signal_id']} ({row['source']}) has no assistant token to train on: it is longer "
+            f"than model.max_length, or the chat template lacks generation marks; raise max_length or mend it"
+        )
 
 
 def _save(model: Any, folder: Path, base: str) -> Path:
@@ -194,11 +270,14 @@ def train(config: Config, round_: Round, on_progress: Progress | None = None) ->
     """
     with State(config.database).transaction() as tx:
         snapshot = tx.rows("get_snapshot", snapshot_hash=held_row(tx, round_)["snapshot_hash"])[0]
+        champion = tx.row("get_version", version=round_.champion_version) if round_.champion_version else None
     path = Path(snapshot["path"])
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != snapshot["snapshot_hash"]:
         raise FlywheelError(f"{path} is not the snapshot that was frozen (sha256 differs); restore it")
     folder = config.round_folder(round_.round_id)
-    trained = _run_child(config, round_, make_spec(config, path, folder), on_progress or (lambda **message: None))
+    trained = _run_child(
+        config, round_, make_spec(config, path, folder, champion), on_progress or (lambda **message: None)
+    )
     (folder / "probe.json").write_text(json.dumps(trained["probe"]), encoding="utf-8")
     with writing(config, round_, "train") as tx:
         tx.run(
@@ -224,16 +303,20 @@ def _run_child(config: Config, round_: Round, spec: dict[str, Any], tell: Progre
         return run_child("tasks.train:main", spec, Path(spec["folder"]), follow)
 
 
-def make_spec(config: Config, snapshot: Path, folder: Path) -> dict[str, Any]:
-    """What the child is told: the base, the snapshot, the round's folder, and the config's options."""
+def make_spec(config: Config, snapshot: Path, folder: Path, champion: Row | None = None) -> dict[str, Any]:
+    """What the child is told: the stages, base, snapshot, the round's folder, and the config's options."""
     return {
+        "stages": STAGES[config.training_method],
         "base": config.model.base,
         "snapshot": str(snapshot),
         "folder": str(folder),
         "max_length": config.model.max_length,
         "adapter": config.adapter.model_dump(mode="json", exclude={"modules_to_save"}),
+        "max_new_tokens": config.model.max_new_tokens,
         "trainer": config.trainer.arguments(),
-        "checkpoint_seconds": {"sft": config.trainer.checkpoint_seconds},
+        "dpo": config.dpo.arguments(),
+        "champion": champion["adapter_path"] if champion else None,
+        "checkpoint_seconds": {"sft": config.trainer.checkpoint_seconds, "dpo": config.dpo.checkpoint_seconds},
     }
 
 
@@ -257,3 +340,5 @@ def train_task(config: Config, round_: Round) -> None:
         trained["adapter_sha256"][:12], training["rows"], training["trained_tokens"],
         training["seconds"], training["device"],
     )  # fmt: skip
+    for alarm in training["alarms"]:
+        logger.warning("%s", alarm)

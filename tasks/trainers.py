@@ -30,6 +30,19 @@ def sft_trainer(spec: dict[str, Any], model: Any, tokenizer: Any, dataset: Any, 
     return made(model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer, peft_config=peft_config)
 
 
+def dpo_trainer(spec: dict[str, Any], model: Any, tokenizer: Any, dataset: Any, peft_config: Any) -> Any:
+    """TRL's DPOTrainer on pairs; `dataset` has the columns prompt, chosen and rejected.
+
+    A model that has an adapter already goes on from it, with a frozen copy as the reference; else the base is that.
+    """
+    from trl import DPOConfig, DPOTrainer
+
+    arguments = DPOConfig(max_length=spec["max_length"], **_common(spec, "dpo"), **_chosen(spec["dpo"]))
+    return _ordered(DPOTrainer)(
+        model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer, peft_config=peft_config
+    )
+
+
 def _common(spec: dict[str, Any], stage: str) -> dict[str, Any]:
     """What the product sets, whatever is trained."""
     import torch
@@ -149,6 +162,11 @@ def _ordered(base: Any) -> Any:
             trained = inputs["labels"] != IGNORED if "labels" in inputs else inputs["completion_mask"]
             self.trained_tokens = self.trained_tokens + trained.sum()
             return super().training_step(model, inputs, num_items_in_batch)
+
+        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+            # Beside a frozen reference, transformers would load that one again and leave the trained one as it is.
+            trained = self.accelerator.unwrap_model(self.model if model is None else model)
+            trained.load_adapter(resume_from_checkpoint, "default", is_trainable=True)
 
         def create_model_card(self, *args: Any, **kwargs: Any) -> None:
             """None: a checkpoint is read by nobody."""

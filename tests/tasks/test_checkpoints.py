@@ -52,9 +52,9 @@ class Killed(Exception):
     """Raised by a parent in the middle of training: the child is killed with SIGKILL."""
 
 
-def train_until(spec: dict[str, Any], step: int) -> None:
+def train_until(spec: dict[str, Any], step: int, stage: str = "sft") -> None:
     def stop(**message: Any) -> None:
-        if message.get("step", 0) >= step:
+        if message["stage"] == stage and message.get("step", 0) >= step:
             raise Killed
 
     with pytest.raises(Killed):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,9 +11,10 @@ from tasks.adapters import WEIGHTS, adapter_sha256
 from tasks.blend import blend
 from tasks.errors import FlywheelError
 from tasks.rounds import stage_of
-from tasks.train import _count_trained_tokens, _save, train
-from tasks.trainers import IGNORED, sft_trainer
+from tasks.train import _save, main, train
+from tasks.trainers import sft_trainer
 from tests.conftest import Workload, python, traffic
+from tests.tasks.tiny import conversations, tiny_base, tiny_spec
 
 
 def make_adapter(folder: Path, weights: bytes = b"weights") -> Path:
@@ -145,17 +145,13 @@ def test_training_again_after_a_kill_finds_the_same_path(tmp_path: Path) -> None
     assert (first / WEIGHTS).read_bytes() == b"one"
 
 
-ROWS: list[dict[str, Any]] = [{"signal_id": "c1", "source": "production"}, {"signal_id": "c2", "source": "production"}]
-
-
-def test_trained_tokens_are_those_of_the_answers() -> None:
-    assert _count_trained_tokens([[IGNORED, 5, 6], [IGNORED, IGNORED, 7, 8]], ROWS, 10) == 4
-
-
-@pytest.mark.parametrize("labels", [[[IGNORED, 5], [IGNORED, IGNORED]], [[IGNORED, 5], [IGNORED, IGNORED, IGNORED, 7]]])
-def test_a_row_without_a_token_to_learn_is_refused_by_name(labels: list[list[int]]) -> None:
-    with pytest.raises(FlywheelError, match=r"training row c2 \(production\) has no assistant token"):
-        _count_trained_tokens(labels, ROWS, 3)
+def test_a_row_without_a_token_to_learn_is_refused_by_name(tmp_path: Path) -> None:
+    rows = conversations(3)
+    rows[1]["messages"][0]["content"] = "a " * 40
+    rows[1]["signal_id"] = "long"
+    spec = tiny_spec(tmp_path / "round", tiny_base(tmp_path / "base"), rows)
+    with pytest.raises(FlywheelError, match=r"training row long \(production\) has no assistant token"):
+        main(spec, lambda **message: None)
 
 
 @pytest.mark.parametrize("harm", ["changed", "gone"])

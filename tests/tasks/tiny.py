@@ -56,16 +56,15 @@ def tiny_base(folder: Path, seed: int = 0) -> Path:
 
 
 def conversations(count: int, pairs: bool = False) -> list[dict[str, Any]]:
-    """Rows as a snapshot has them: letters are answered by the first of them, and not by the last."""
+    """Rows as a snapshot has them: letters are answered by the first of them; in pairs, a is better than b."""
     rng = random.Random(0)
     rows = []
     for number in range(count):
         letters = rng.choices(LETTERS, k=rng.randint(3, 12))
-        messages = [{"role": "user", "content": " ".join(letters)}, {"role": "assistant", "content": letters[0]}]
+        chosen, pair = ("a", {"signal": "preference", "rejected": "b"}) if pairs else (letters[0], {})
+        messages = [{"role": "user", "content": " ".join(letters)}, {"role": "assistant", "content": chosen}]
         signal = {"signal": "correction", "signal_id": f"c{number}", "source": "production"}
-        if pairs:
-            signal |= {"signal": "preference", "rejected": letters[-1]}
-        rows.append({"messages": messages} | signal)
+        rows.append({"messages": messages} | signal | pair)
     return rows
 
 
@@ -76,11 +75,15 @@ def tiny_spec(folder: Path, base: Path, rows: list[dict[str, Any]] | None = None
     snapshot.write_text("".join(json.dumps(row) + "\n" for row in rows or conversations(40)), encoding="utf-8")
     trainer = {"per_device_train_batch_size": 4, "num_train_epochs": 4, "learning_rate": 1e-2, "logging_steps": 1}
     return {
+        "stages": ["sft"],
+        "champion": None,
+        "max_new_tokens": 4,
+        "dpo": trainer | {"seed": 0, "learning_rate": 3e-2, "beta": 0.1, "loss_type": ["sigmoid", "sft"]},
         "base": str(base),
         "snapshot": str(snapshot),
         "folder": str(folder),
         "max_length": 32,
         "adapter": {"r": 4, "lora_alpha": 8, "lora_dropout": 0.1, "target_modules": "all-linear"},
         "trainer": trainer | {"seed": 0},
-        "checkpoint_seconds": {"sft": 0.0},
+        "checkpoint_seconds": {"sft": 0.0, "dpo": 0.0},
     } | changes
