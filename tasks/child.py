@@ -30,10 +30,13 @@ BUSY_PERCENT = 50  # of one core
 SPINS = "20000"  # of GNU's OpenMP: some tens of microseconds
 
 
-def run_child(function: str, spec: dict[str, Any], folder: Path, on_progress: Progress | None = None) -> dict[str, Any]:
+def run_child(
+    function: str, spec: dict[str, Any], folder: Path, on_progress: Progress | None = None, processes: int = 1
+) -> dict[str, Any]:
     """Call `MODULE:FUNCTION` with the spec in a child process; what it returned.
 
-    The spec and the log are kept in `folder` under the module's name.
+    The spec and the log are kept in `folder` under the module's name. With several `processes`, accelerate launches as
+    many, one for each GPU; the first of them speaks for all.
 
     Raises:
         ChildError: the child failed; the message has the last line of its log.
@@ -43,7 +46,7 @@ def run_child(function: str, spec: dict[str, Any], folder: Path, on_progress: Pr
     folder.mkdir(parents=True, exist_ok=True)
     spec_file, log_file = folder / f"{name}.spec.json", folder / f"{name}.log"
     spec_file.write_text(json.dumps(spec, indent=1, default=str), encoding="utf-8")
-    command = [sys.executable, "-m", "tasks.child", function, str(spec_file)]
+    command = [sys.executable, "-m", *_launcher(processes), "tasks.child", function, str(spec_file)]
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -69,6 +72,15 @@ def run_child(function: str, spec: dict[str, Any], folder: Path, on_progress: Pr
             f"{function} ended with status {process.returncode}: {last_line(log_file)} (the whole story: {log_file})"
         )
     return dict(message["result"])
+
+
+def _launcher(processes: int) -> list[str]:
+    """Everything is said, so that no configuration file of accelerate's is looked for."""
+    if processes == 1:
+        return []
+    options = {"num_processes": processes, "num_machines": 1, "mixed_precision": "no", "dynamo_backend": "no"}
+    said = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    return ["accelerate.commands.launch", "--multi_gpu", *said, "--main_process_port", "0", "-m"]
 
 
 def environment() -> dict[str, str]:

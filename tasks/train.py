@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import time
+from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -300,7 +301,17 @@ def _run_child(config: Config, round_: Round, spec: dict[str, Any], tell: Progre
                 live.log(message["stage"], message["step"], message["metrics"])
             tell(**message)
 
-        return run_child("tasks.train:main", spec, Path(spec["folder"]), follow)
+        return run_child("tasks.train:main", spec, Path(spec["folder"]), follow, gpus() or 1)
+
+
+def gpus() -> int:
+    """GPUs that a child will see. Asking PyTorch would cost seconds, and leave a context on each."""
+    if version("torch").endswith("+cpu"):
+        return 0
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return len(list(Path("/dev").glob("nvidia[0-9]*")))
+    return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
 
 
 def make_spec(config: Config, snapshot: Path, folder: Path, champion: Row | None = None) -> dict[str, Any]:

@@ -42,7 +42,7 @@ SET_HERE = {
     "local_rank": "the launcher sets it",
     "use_cpu": "a GPU is used where there is one",
     "sync_ref_model": "the reference is the model that training started from",
-    "padding_free": "it is on where flash attention is installed",
+    "padding_free": "rows of like length share a batch, so that little is padded",
     "packing": "rows that share a sequence could not be weighted one by one; they are grouped by length",
 }
 PREFIXES_SET_HERE = {
