@@ -27,7 +27,7 @@ MIN_JUDGED = 30
 ODD_Z = 6.0
 UNJUDGED = (
     "answers of this workload are better or worse and never right, and which of two is better is not judged here: "
-    "compare them in the report, and promote the version by name where it is the better one"
+    "compare what both say, and promote the version by name where it is the better one"
 )
 
 

@@ -172,7 +172,8 @@ def regress(config: Config, round_: Round, on_progress: Progress | None = None) 
     results = _judge(config, round_, cases, known, answerers)
     with writing(config, round_, "regress") as tx:
         tx.run("delete_case_results", round_id=round_.round_id)
-        tx.load("insert_case_results", results)
+        if cases:
+            tx.load("insert_case_results", results)
         record_evidence(tx, round_, logprob_agreement=answered["logprob_agreement"])
     reused = sum(len(cases) - len(places) for places in asked.values())
     return {"cases": len(cases), "reused": reused} | answered["logprob_agreement"]
