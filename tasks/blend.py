@@ -6,6 +6,7 @@ answer: what went viral is one failure.
 """
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
@@ -15,12 +16,14 @@ from prefect.logging import get_run_logger
 from tasks.config import Config
 from tasks.db import Row, State
 from tasks.errors import StateError
+from tasks.methods import STAGES
 from tasks.mix import choose, distances, each_distinct, with_cells
+from tasks.pairs import list_pairs
 from tasks.records import now
 from tasks.rounds import Round, held_row, record_evidence, writing
 from tasks.score import make_canonical
 from tasks.snapshot_card import left_out, make_card
-from tasks.snapshots import Snapshot, answer_json, freeze, write_snapshot
+from tasks.snapshots import HASHED, Snapshot, answer_json, freeze, write_snapshot
 from tasks.split import COPIES
 
 if TYPE_CHECKING:
@@ -39,20 +42,27 @@ def blend(config: Config, round_: Round) -> Row:
     Raises:
         StateError: there is no correction to train on, no demonstration beside them, or one answer alone.
     """
+    import polars as pl
+
     with State(config.database).transaction() as tx:
         usable = tx.frame("list_training_rows", pinned_seq=round_.pinned_seq, copies=COPIES)
         mix = tx.frame("list_production_mix", pinned_seq=round_.pinned_seq)
+        pairs = list_pairs(tx, config, round_.pinned_seq)
         told = json.loads(held_row(tx, round_)["evidence"])
+    if "sft" not in STAGES[config.training_method]:
+        usable = usable.clear()
     rows, production = with_cells(usable, mix, make_canonical(config.scorer))
     chosen = choose(rows, production, config.blend)
-    _refuse_what_cannot_teach(usable, chosen, config, round_)
-    frozen = freeze(training_rows(chosen))
+    if "sft" in STAGES[config.training_method]:
+        _refuse_what_cannot_teach(usable, chosen, config, round_)
+    frozen = freeze(pl.concat([training_rows(chosen), pair_rows(pairs)]))
     snapshot = write_snapshot(frozen, config.folder / "snapshots")
     out = {"copies_left_out": copies_left_out(usable), "not_chosen": _counts(usable, "signal", minus=chosen)}
     card = make_card(frozen, left_out(told | out), distances(chosen, production))
     _store(config, round_, snapshot, frozen, out | {"card": card})
-    corrections = card["by"]["signal"]["correction"]
-    return {"hash": snapshot.hash, "rows": snapshot.rows, "corrections": corrections} | out
+    corrections = card["by"]["signal"].get("correction", 0)
+    counts = {"rows": snapshot.rows, "corrections": corrections, "pairs": len(pairs)}
+    return {"hash": snapshot.hash} | counts | out
 
 
 def _refuse_what_cannot_teach(usable: "pl.DataFrame", chosen: "pl.DataFrame", config: Config, round_: Round) -> None:
@@ -86,10 +96,22 @@ def training_rows(rows: "pl.DataFrame") -> "pl.DataFrame":
     return rows.with_columns(
         prompt=pl.col("input"),
         chosen=each_distinct(rows["answer"], answer_json),
-        rejected=pl.lit(None),
-        derived=pl.lit(None),
+        rejected=pl.lit(None, pl.String),
+        derived=pl.lit(None, pl.String),
         weight=pl.lit(1.0),
-    )
+    ).select(HASHED)
+
+
+def pair_rows(pairs: Sequence[Row]) -> "pl.DataFrame":
+    """Pairs of a better and a worse answer as rows to freeze."""
+    import polars as pl
+
+    given = [
+        row | {"prompt": row["input"], "chosen": answer_json(row["answer"]), "rejected": answer_json(row["rejected"])}
+        for row in pairs
+    ]
+    schema = dict.fromkeys(HASHED, pl.String) | {"weight": pl.Float64}
+    return pl.DataFrame([{"weight": 1.0} | row for row in given], schema=schema, infer_schema_length=None)
 
 
 def _store(config: Config, round_: Round, snapshot: Snapshot, frozen: "pl.DataFrame", evidence: dict[str, Any]) -> None:
@@ -141,7 +163,7 @@ def blend_task(config: Config, round_: Round) -> None:
     """Prefect task around `blend`."""
     made = blend(config, round_)
     get_run_logger().info(
-        "Snapshot %s: %d corrections with %d demonstrations; %d more corrections are copies of these",
-        made["hash"][:12], made["corrections"], made["rows"] - made["corrections"],
-        made["copies_left_out"]["correction"],
+        "Snapshot %s: %d corrections with %d demonstrations, %d pairs; %d more corrections are copies of these",
+        made["hash"][:12], made["corrections"], made["rows"] - made["corrections"] - made["pairs"], made["pairs"],
+        made["copies_left_out"].get("correction", 0),
     )  # fmt: skip

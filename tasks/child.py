@@ -30,10 +30,13 @@ BUSY_PERCENT = 50  # of one core
 SPINS = "20000"  # of GNU's OpenMP: some tens of microseconds
 
 
-def run_child(function: str, spec: dict[str, Any], folder: Path, on_progress: Progress | None = None) -> dict[str, Any]:
+def run_child(
+    function: str, spec: dict[str, Any], folder: Path, on_progress: Progress | None = None, processes: int = 1
+) -> dict[str, Any]:
     """Call `MODULE:FUNCTION` with the spec in a child process; what it returned.
 
-    The spec and the log are kept in `folder` under the module's name.
+    The spec and the log are kept in `folder` under the module's name. With several `processes`, accelerate launches as
+    many, one for each GPU; the first of them speaks for all.
 
     Raises:
         ChildError: the child failed; the message has the last line of its log.
@@ -43,7 +46,7 @@ def run_child(function: str, spec: dict[str, Any], folder: Path, on_progress: Pr
     folder.mkdir(parents=True, exist_ok=True)
     spec_file, log_file = folder / f"{name}.spec.json", folder / f"{name}.log"
     spec_file.write_text(json.dumps(spec, indent=1, default=str), encoding="utf-8")
-    command = [sys.executable, "-m", "tasks.child", function, str(spec_file)]
+    command = [sys.executable, "-m", *_launcher(processes), "tasks.child", function, str(spec_file)]
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -71,6 +74,15 @@ def run_child(function: str, spec: dict[str, Any], folder: Path, on_progress: Pr
     return dict(message["result"])
 
 
+def _launcher(processes: int) -> list[str]:
+    """Everything is said, so that no configuration file of accelerate's is looked for."""
+    if processes == 1:
+        return []
+    options = {"num_processes": processes, "num_machines": 1, "mixed_precision": "no", "dynamo_backend": "no"}
+    said = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    return ["accelerate.commands.launch", "--multi_gpu", *said, "--main_process_port", "0", "-m"]
+
+
 def environment() -> dict[str, str]:
     """For a child: this process's environment, with the packages importable from any working folder."""
     root = str(Path(__file__).parent.parent)
@@ -85,6 +97,11 @@ def environment() -> dict[str, str]:
             "PYTHONUNBUFFERED": "1",
         }
     )
+
+
+def is_first() -> bool:
+    """Whether this process is the one that speaks for all, where a child runs as several."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def spin_when_alone() -> None:
@@ -157,11 +174,14 @@ def _main(function: str, spec_file: str) -> int:
     module, _, name = function.partition(":")
 
     def progress(**values: Any) -> None:
-        _send(channel, {"progress": values})
+        if is_first():
+            _send(channel, {"progress": values})
 
     try:
         spec = json.loads(Path(spec_file).read_text(encoding="utf-8"))
-        _send(channel, {"result": getattr(importlib.import_module(module), name)(spec, progress)})
+        result = getattr(importlib.import_module(module), name)(spec, progress)
+        if is_first():
+            _send(channel, {"result": result})
     except FlywheelError as error:
         _send(channel, {"error": str(error)})
         return 1

@@ -13,8 +13,10 @@ import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from tasks.errors import ConfigError
+from tasks.methods import DEFAULTS, Method, Task, check_method
 from tasks.resources import resource
 from tasks.sources.settings import Model, SourceConfig
+from tasks.trainer_options import DpoConfig, TrainerConfig
 
 KINDS_OF_ENTRIES = ("files", "sql", "mlflow_traces", "json_schema", "regex", "labels", "python")
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -79,9 +81,9 @@ CheckConfig = Annotated[JsonSchemaCheck | RegexCheck | LabelsCheck | PythonCheck
 
 
 class ScorerConfig(Model):
-    """How an output is held against the right answer: the same text, or the same JSON fields."""
+    """How an output is held against the right answer: the same text, or the same JSON fields, or (none) not at all."""
 
-    type: Literal["exact", "json_fields"]
+    type: Literal["exact", "json_fields", "none"]
 
 
 class ModelConfig(Model):
@@ -258,20 +260,6 @@ class AdapterConfig(Model):
         return self
 
 
-class TrainerConfig(Model):
-    """Options of TRL's SFTConfig, by its names."""
-
-    num_train_epochs: float = Field(3.0, gt=0.0)
-    learning_rate: float = Field(2e-4, gt=0.0)
-    per_device_train_batch_size: int = Field(16, ge=1)
-    gradient_accumulation_steps: int = Field(1, ge=1)
-    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "cosine"
-    warmup_steps: float = Field(0.05, ge=0.0, description="steps, or a share of them when below 1")
-    weight_decay: float = Field(0.0, ge=0.0)
-    max_grad_norm: float = Field(1.0, gt=0.0)
-    seed: int = 0
-
-
 class GateConfig(Model):
     """What a challenger has to show. `anchor_margin` is the loss of accuracy on `anchor` that is tolerated."""
 
@@ -292,7 +280,8 @@ class Config(Model):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
     home: Path = Path(".flywheel")
-    task: Literal["right_answer"] = "right_answer"
+    task: Task = "right_answer"
+    method: Method | None = Field(None, description="of training; by default sft, or dpo where answers are only better")
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
     checks: tuple[CheckConfig, ...] = ()
     failing_rating: int = Field(2, ge=0, le=5, description="this many stars or fewer make a call a failure")
@@ -307,6 +296,7 @@ class Config(Model):
     blend: BlendConfig = BlendConfig()
     adapter: AdapterConfig = AdapterConfig()
     trainer: TrainerConfig = TrainerConfig()
+    dpo: DpoConfig = DpoConfig()
     gate: GateConfig = GateConfig()
     mlflow: MlflowConfig = MlflowConfig()
 
@@ -330,6 +320,16 @@ class Config(Model):
         if named.keys() == known and all(0 in (source.share, source.weight, source.cap) for source in named.values()):
             raise ValueError("blend.sources: no source is left that gives demonstrations; raise a weight, share or cap")
         return self
+
+    @model_validator(mode="after")
+    def _method_fits(self) -> "Config":
+        check_method(self.task, self.training_method, self.scorer.type, self.dpo)
+        return self
+
+    @property
+    def training_method(self) -> Method:
+        """How this workload is trained."""
+        return self.method or DEFAULTS[self.task]
 
     @property
     def folder(self) -> Path:

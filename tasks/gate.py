@@ -9,7 +9,7 @@ there the champion is wrong by selection.) The second asks whether `anchor` has 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
 from typing import Literal
 
@@ -25,6 +25,10 @@ Verdict = Literal["promote", "hold", "reject"]
 
 MIN_JUDGED = 30
 ODD_Z = 6.0
+UNJUDGED = (
+    "answers of this workload are better or worse and never right, and which of two is better is not judged here: "
+    "compare what both say, and promote the version by name where it is the better one"
+)
 
 
 @dataclass(frozen=True)
@@ -170,13 +174,16 @@ def gate(config: Config, round_: Round) -> Decision:
         without = _leave_one_out(current, judged, counts)
         anchor = sum_paired([_paired(row) for row in tiers if row["tier"] == "anchor"])
         decision = decide(production, anchor, config.gate, without)
+        if config.task == "better_answer":
+            decision = replace(decision, verdict="hold", reasons=(UNJUDGED,))
+        alarms = json.loads(held_row(tx, round_)["evidence"]).get("training", {}).get("alarms", [])
         record_evidence(
             tx,
             round_,
             tiers=tiers,
             clusters=_with_outcomes(tx.rows("count_cluster_outcomes", round_id=round_.round_id), held_row(tx, round_)),
             flips=tx.rows("list_flips", round_id=round_.round_id),
-            reasons=[*decision.reasons, *(remarks := odd_producers(judged))],
+            reasons=[*decision.reasons, *(remarks := [*alarms, *odd_producers(judged)])],
             remarks=remarks,
             gate={
                 "confidence": config.gate.confidence,

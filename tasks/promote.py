@@ -5,12 +5,14 @@ interrupted is seen and can be finished by making it again. The last move on rec
 """
 
 import json
+from pathlib import Path
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from tasks.adapters import check_base
 from tasks.config import Config
 from tasks.db import State, require_state
 from tasks.errors import FlywheelError
@@ -34,16 +36,19 @@ def move_champion(
     """Make `version` the champion (None: no adapter, the base model); the versions before and after.
 
     Raises:
-        FlywheelError: there is no such version in this workload.
+        FlywheelError: there is no such version in this workload, or it was trained on another base.
     """
     if (not moved_by.partition(":")[2].strip() and moved_by != GATE) or not reason.strip():
         raise FlywheelError("a move of the champion needs a name and a reason (--by NAME --reason TEXT)")
     state = require_state(config.database)
     with state.transaction() as tx:
-        if version is not None and tx.row("get_version", version=version) is None:
-            raise FlywheelError(
-                f"{config.name} has no version {version}; `flywheel status --config FILE` lists its versions"
-            )
+        if version is not None:
+            found = tx.row("get_version", version=version)
+            if found is None:
+                raise FlywheelError(
+                    f"{config.name} has no version {version}; `flywheel status --config FILE` lists its versions"
+                )
+            check_base(Path(found["adapter_path"]), config.model.base)
         row = tx.row("get_champion")
         before = row["to_version"] if row else None
         moment = now()

@@ -12,17 +12,24 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from tasks.adapters import WEIGHTS
 from tasks.child import Progress, run_child
 from tasks.config import Config
 from tasks.db import State
 from tasks.errors import FlywheelError
+from tasks.live_metrics import (
+    PREFIXES,
+    ROUND_TAG,
+    TRAINING_TAG,
+    find_or_create_experiment,
+    find_or_create_run,
+    logged_steps,
+)
 from tasks.records import now
 from tasks.rounds import Round, complete_evidence, held_row, writing
 from tasks.snapshot_card import card_markdown
 from tasks.snapshots import read_snapshot
-from tasks.train import WEIGHTS
 
-ROUND_TAG = "flywheel.round_key"
 MODEL_TAG = "flywheel.model_id"
 REQUIREMENTS = ["torch", "transformers", "peft"]
 
@@ -33,23 +40,19 @@ def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
     mlflow.set_tracking_uri(spec["tracking_uri"])
     client = mlflow.MlflowClient()
-    experiment_id = _experiment(client, spec["workload"], spec["artifact_location"])
+    experiment_id = find_or_create_experiment(client, spec["workload"], spec["artifact_location"])
     run_id, model_id = _finished_run(client, experiment_id, spec["round_key"]) or _log_run(client, experiment_id, spec)
     version = _version(client, spec, model_id)
     return {"run_id": run_id, "version": version}
 
 
-def _experiment(client: Any, name: str, artifact_location: str | None) -> str:
-    found = client.get_experiment_by_name(name)
-    return found.experiment_id if found else client.create_experiment(name, artifact_location=artifact_location)
-
-
 def _finished_run(client: Any, experiment_id: str, round_key: str) -> tuple[str, str] | None:
-    """The round's run, if it was logged whole; unfinished ones are deleted."""
+    """The round's run, if it was logged whole; unfinished ones are deleted, but for one that its training is in."""
     for run in client.search_runs([experiment_id], f"tags.`{ROUND_TAG}` = '{round_key}'"):
         if MODEL_TAG in run.data.tags:
             return run.info.run_id, run.data.tags[MODEL_TAG]
-        client.delete_run(run.info.run_id)
+        if TRAINING_TAG not in run.data.tags:
+            client.delete_run(run.info.run_id)
     return None
 
 
@@ -62,16 +65,27 @@ def _log_run(client: Any, experiment_id: str, spec: dict[str, Any]) -> tuple[str
         "verdict": evidence["verdict"],
         "snapshot": evidence["snapshot"]["hash"],
     }
-    with mlflow.start_run(experiment_id=experiment_id, run_name=f"round {evidence['round']}", tags=tags) as run:
+    name = f"round {evidence['round']}"
+    run_id = find_or_create_run(client, spec["artifact_location"], spec["workload"], name, spec["round_key"])
+    client.delete_tag(run_id, TRAINING_TAG)  # one that is cut short from here on is deleted
+    with mlflow.start_run(run_id, experiment_id=experiment_id, tags=tags) as run:
         mlflow.log_params(dict(_flatten(spec["params"])))
         mlflow.log_metrics(tier_metrics(evidence))
-        for step, loss in evidence["training"]["loss"]:
-            mlflow.log_metric("train/loss", loss, step=step)
+        _log_losses(client, run_id, evidence["training"])
         _log_snapshot(evidence["snapshot"]["hash"], Path(spec["snapshot_path"]))
         _log_tables_and_charts(evidence)
         model_id = _log_adapter(spec["base"], spec["adapter_path"])
         client.set_tag(run.info.run_id, MODEL_TAG, model_id)
     return run.info.run_id, model_id
+
+
+def _log_losses(client: Any, run_id: str, training: dict[str, Any]) -> None:
+    """The loss curves, where they were not logged while the training ran."""
+    for stage, facts in training.get("stages", {"sft": training}).items():
+        logged = logged_steps(client, run_id, stage)
+        for step, loss in facts["loss"]:
+            if step not in logged:
+                client.log_metric(run_id, f"{PREFIXES[stage]}/loss", loss, step=step)
 
 
 def tier_metrics(evidence: dict[str, Any]) -> dict[str, float]:
@@ -89,6 +103,10 @@ def tier_metrics(evidence: dict[str, Any]) -> dict[str, float]:
             metrics[f"gate/{test}_{key}"] = evidence["gate"][test][key]
     metrics["production/failure_rate"] = evidence["counts"]["failure_rate"]
     metrics["train/seconds"] = evidence["training"]["seconds"]
+    measured = evidence["training"].get("stages", {}).get("dpo", {}).get("measured", {})
+    metrics |= {f"pairs/{name}": value for name, value in measured.items()}
+    if measured:
+        metrics["pairs/alarms"] = len(evidence["training"]["alarms"])
     return metrics
 
 

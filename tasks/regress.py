@@ -19,6 +19,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from tasks.adapters import adapter_sha256, check_base
 from tasks.child import Progress, run_child
 from tasks.config import Config
 from tasks.db import Row, State, Transaction
@@ -26,7 +27,6 @@ from tasks.errors import FlywheelError
 from tasks.records import sha256
 from tasks.rounds import Round, held_row, record_evidence, writing
 from tasks.score import make_scorer
-from tasks.train import adapter_sha256
 
 ROLES = ("champion", "challenger")
 CHUNK = 512
@@ -140,11 +140,13 @@ def regress(config: Config, round_: Round, on_progress: Progress | None = None) 
     """Run the suite as of this round on both models and store each case's outcome; counts.
 
     Raises:
-        FlywheelError: an adapter is not the one that was recorded, or see `main`.
+        FlywheelError: an adapter is not the one that was recorded or belongs to another base, or see `main`.
     """
     with State(config.database).transaction() as tx:
         cases = tx.rows("list_active_cases", round_id=round_.round_id)
         adapters = _adapters(tx, round_)
+        for adapter in filter(None, adapters.values()):
+            check_base(Path(adapter), config.model.base)
         answerers = {role: _answerer(config, adapter) for role, adapter in adapters.items()}
         known = {
             role: {row["case_id"]: row["output"] for row in tx.rows("list_answers", answered_by=answerer)}
@@ -170,7 +172,8 @@ def regress(config: Config, round_: Round, on_progress: Progress | None = None) 
     results = _judge(config, round_, cases, known, answerers)
     with writing(config, round_, "regress") as tx:
         tx.run("delete_case_results", round_id=round_.round_id)
-        tx.load("insert_case_results", results)
+        if cases:
+            tx.load("insert_case_results", results)
         record_evidence(tx, round_, logprob_agreement=answered["logprob_agreement"])
     reused = sum(len(cases) - len(places) for places in asked.values())
     return {"cases": len(cases), "reused": reused} | answered["logprob_agreement"]

@@ -43,11 +43,14 @@ class Round:
 
 
 def has_work(config: Config, min_corrections: int) -> bool:
-    """Whether a round is unfinished, or enough new corrections have come in for another."""
+    """Whether a round is unfinished, or enough new corrections, and preferences if need be, came in for another."""
     with State(config.database).transaction() as tx:
         if tx.row("open_round") is not None:
             return True
-        return bool(tx.rows("count_new_corrections")[0]["corrections"] >= min_corrections)
+        new = tx.rows("count_new_corrections")[0]["corrections"]
+        if config.task == "better_answer":
+            new += tx.rows("count_new_preferences")[0]["preferences"]
+        return bool(new >= min_corrections)
 
 
 def open_or_resume(config: Config, requested_by: str) -> Round:

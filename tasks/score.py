@@ -13,18 +13,23 @@ Canonical = Callable[[str], str]
 
 def make_scorer(config: ScorerConfig) -> Scorer:
     """The check of (output, expected) that a workload's config names."""
-    return {"exact": exact, "json_fields": json_fields}[config.type]
+    return {"exact": exact, "json_fields": json_fields, "none": never}[config.type]
 
 
 def make_canonical(config: ScorerConfig) -> Canonical:
     """The form in which two spellings of one answer are the same text."""
-    forms: dict[str, Canonical] = {"exact": lambda text: text.strip(), "json_fields": canonical_fields}
+    forms: dict[str, Canonical] = {"exact": str.strip, "json_fields": canonical_fields, "none": str.strip}
     return forms[config.type]
 
 
 def exact(output: str, expected: str) -> bool:
     """The same text, white space at the ends aside."""
     return output.strip() == expected.strip()
+
+
+def never(output: str, expected: str) -> bool:
+    """False: where answers are only better or worse, none is right."""
+    return False
 
 
 def json_fields(output: str, expected: str) -> bool:

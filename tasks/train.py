@@ -1,13 +1,18 @@
-"""Stage 7: a LoRA adapter on the base model, with TRL's SFTTrainer, in a child process.
+"""Stage 7: a LoRA adapter on the base model, with TRL's SFTTrainer, its DPOTrainer or both, in a child process.
 
 The loss is taken on the assistant's tokens alone, which the chat template marks. Runs on a GPU where there is one,
 otherwise on the CPU, by the same code.
 """
 
+import gc
 import hashlib
 import json
+import os
+import shutil
 import time
+from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from prefect import task
@@ -15,65 +20,184 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from tasks.child import Progress, run_child, spin_when_alone
+from tasks.adapters import CONFIG, adapter_sha256, base_sha256, record_base
+from tasks.checkpoints import last_whole
+from tasks.child import Progress, is_first, run_child, spin_when_alone
 from tasks.config import Config
-from tasks.db import State
+from tasks.db import Row, State
 from tasks.errors import FlywheelError
+from tasks.live_metrics import LiveMetrics
+from tasks.methods import STAGES
+from tasks.pair_checks import alarms, measure
+from tasks.records import sha256
 from tasks.rounds import Round, held_row, record_evidence, writing
 from tasks.snapshots import read_conversations, read_snapshot
+from tasks.trainer_options import DpoConfig
+from tasks.trainers import IGNORED, checkpoint_folder, dpo_trainer, sft_trainer, watch
 
 PROBE_ROWS = 8
 PROBE_TOKENS = 5
-IGNORED = -100  # PyTorch's label for tokens that the loss passes over
-WEIGHTS = "adapter_model.safetensors"
-
-
-def adapter_sha256(folder: Path) -> str:
-    """Hash (64 hex digits) of an adapter: its weights and its PEFT config.
-
-    Raises:
-        FlywheelError: one of the two files is missing.
-    """
-    digest = hashlib.sha256()
-    for name in (WEIGHTS, "adapter_config.json"):
-        file = folder / name
-        if not file.is_file():
-            raise FlywheelError(f"the adapter {folder} has no {name}; restore it from the registry's copy")
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Train in this process (the child); paths, hash, loss curve and counts. See `train` for the spec."""
+    """Train in this process (the child); paths, hash, loss curve and counts. See `train` for the spec.
+
+    A stage that had been finished is not run again, and one that was interrupted goes on from its last checkpoint.
+    """
     spin_when_alone()
+    rows = read_conversations(Path(spec["snapshot"]))
+    run = {"sft": _train_sft, "dpo": _train_dpo}
+    stages: dict[str, dict[str, Any]] = {}
+    adapter = None
+    for stage in spec["stages"]:
+        key = _key(spec, stage)
+        stages[stage] = _finished(spec, stage, key) or run[stage](spec, key, rows, adapter, progress)
+        adapter = stages[stage]["adapter_path"]
+        gc.collect()  # a trainer holds itself; the base is not to be in memory twice
+    done = stages[spec["stages"][-1]]
+    return {
+        "adapter_path": done["adapter_path"],
+        "adapter_sha256": done["adapter_sha256"],
+        "probe": _probe(spec["base"], Path(done["adapter_path"]), done["probe_rows"]) if is_first() else [],
+        "training": _summary({stage: record["training"] for stage, record in stages.items()}, len(rows)),
+    }
+
+
+def _summary(stages: dict[str, dict[str, Any]], rows: int) -> dict[str, Any]:
+    """The facts of a training as a whole, and of each of its stages."""
+    facts = list(stages.values())
+    sums = {name: sum(each[name] for each in facts) for name in ("steps", "seconds", "trained_tokens")}
+    alarms = [alarm for each in facts for alarm in each.get("alarms", [])]
+    first = {name: facts[0][name] for name in ("epochs", "device", "processes", "loss")}
+    resumed = max((each["resumed_from"] for each in facts if each["resumed_from"]), default=None)
+    return first | sums | {"rows": rows, "resumed_from": resumed, "alarms": alarms, "stages": stages}
+
+
+def _key(spec: dict[str, Any], stage: str) -> str:
+    """Hash of all that a stage's outcome depends on: what has the same one can be gone on from."""
+    inputs = {name: value for name, value in spec.items() if name not in ("folder", "snapshot", "checkpoint_seconds")}
+    processes = os.environ.get("WORLD_SIZE", "1")
+    snapshot = hashlib.sha256(Path(spec["snapshot"]).read_bytes()).hexdigest()
+    return sha256([stage, inputs, snapshot, base_sha256(spec["base"]), processes])
+
+
+def _finished(spec: dict[str, Any], stage: str, key: str) -> dict[str, Any] | None:
+    """What a stage gave when it was run before, if its adapter is still the one that it made."""
+    try:
+        record: dict[str, Any] = json.loads(_record_file(spec, stage).read_text(encoding="utf-8"))
+        fits = record["key"] == key and adapter_sha256(Path(record["adapter_path"])) == record["adapter_sha256"]
+    except (OSError, ValueError, KeyError, FlywheelError):
+        return None
+    return record if fits else None
+
+
+def _record_file(spec: dict[str, Any], stage: str) -> Path:
+    return Path(spec["folder"]) / f"{stage}.done.json"
+
+
+def _train_sft(
+    spec: dict[str, Any], key: str, rows: list[dict[str, Any]], adapter: str | None, progress: Progress
+) -> dict[str, Any]:
     from datasets import Dataset
+
+    rows = [row for row in rows if row["rejected"] is None]
+    model, tokenizer, lora = _load(spec, adapter, spec["trainer"]["seed"])
+    given = [{"messages": row["messages"], "position": position} for position, row in enumerate(rows)]
+    trainer = sft_trainer(spec, model, tokenizer, Dataset.from_list(given), lora)
+    _refuse_left_out(trainer.train_dataset, rows)
+    trained_tokens = sum(label != IGNORED for labels in trainer.train_dataset["labels"] for label in labels)
+    facts = {"rows": len(rows), "trained_tokens": trained_tokens} | _run(trainer, spec, "sft", key, progress)
+    probe = trainer.train_dataset.select(range(min(PROBE_ROWS, len(rows)))).to_list()
+    return _finish(trainer, spec, "sft", key, {"training": facts, "probe_rows": probe})
+
+
+def _train_dpo(
+    spec: dict[str, Any], key: str, rows: list[dict[str, Any]], adapter: str | None, progress: Progress
+) -> dict[str, Any]:
+    from datasets import Dataset
+
+    rows = [row for row in rows if row["rejected"] is not None]
+    model, tokenizer, lora = _load(spec, adapter, spec["dpo"]["seed"])
+    given = [_pair(row) | {"position": position} for position, row in enumerate(rows)]
+    trainer = dpo_trainer(spec, model, tokenizer, Dataset.from_list(given), lora)
+    _refuse_left_out(trainer.train_dataset, rows)
+    trained_tokens = _count_pair_tokens(trainer.train_dataset, spec["max_length"])
+    facts = {"rows": len(rows), "trained_tokens": trained_tokens} | _run(trainer, spec, "dpo", key, progress)
+    probe = [_labelled(row) for row in trainer.train_dataset.select(range(min(PROBE_ROWS, len(rows))))]
+    if is_first():
+        measured = measure(trainer, tokenizer, spec["champion"], spec["max_new_tokens"])
+        found = alarms(measured, DpoConfig.model_validate(spec["dpo"]))
+        measured["chosen_change"] = fmean(measured.pop("chosen_changes"))
+        facts |= {"alarms": found, "measured": measured}
+    return _finish(trainer, spec, "dpo", key, {"training": facts, "probe_rows": probe})
+
+
+def _run(trainer: Any, spec: dict[str, Any], stage: str, key: str, progress: Progress) -> dict[str, Any]:
+    """Train, from the last whole checkpoint where there is one; the facts of it."""
+    found = last_whole(checkpoint_folder(spec, stage), key)
+    for reason in found.passed_over:
+        progress(stage=stage, note=f"The checkpoint {reason}; it is passed over")
+    if found.folder is not None:
+        progress(stage=stage, note=f"Training goes on from {found.folder}")
+    watch(trainer, stage, key, spec["checkpoint_seconds"][stage], progress)
+    started = time.perf_counter()
+    trainer.train(resume_from_checkpoint=str(found.folder) if found.folder else None)
+    return {
+        "steps": trainer.state.global_step,
+        "epochs": trainer.args.num_train_epochs,
+        "seconds": round(time.perf_counter() - started, 1),
+        "device": trainer.args.device.type,
+        "processes": trainer.args.world_size,
+        "resumed_from": int(found.folder.name.rpartition("-")[2]) if found.folder else None,
+        "loss": [[entry["step"], entry["loss"]] for entry in trainer.state.log_history if "loss" in entry],
+    }
+
+
+def _finish(trainer: Any, spec: dict[str, Any], stage: str, key: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """Save the stage's adapter, and then what is known of it; the checkpoints are deleted."""
+    if trainer.is_world_process_zero():
+        folder = _save(trainer.model, Path(spec["folder"]), spec["base"])
+        made = {"key": key, "adapter_path": str(folder), "adapter_sha256": adapter_sha256(folder)}
+        unfinished = _record_file(spec, stage).with_suffix(".partial")
+        unfinished.write_text(json.dumps(made | facts), encoding="utf-8")
+        unfinished.replace(_record_file(spec, stage))
+        shutil.rmtree(checkpoint_folder(spec, stage), ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    record: dict[str, Any] = json.loads(_record_file(spec, stage).read_text(encoding="utf-8"))
+    return record
+
+
+def _load(spec: dict[str, Any], adapter: str | None, seed: int) -> tuple[Any, Any, Any]:
+    """The model, its tokenizer, and the LoRA config of a new adapter; None where it goes on with `adapter`."""
+    from peft import LoraConfig, PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
-    set_seed(spec["trainer"]["seed"])
-    rows = read_conversations(Path(spec["snapshot"]))
+    set_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(spec["base"])
     model = AutoModelForCausalLM.from_pretrained(spec["base"], dtype=_dtype())
-    dataset = Dataset.from_list([{"messages": row["messages"]} for row in rows])
-    trainer = _trainer(spec, model, tokenizer, dataset, progress)
-    trained_tokens = _count_trained_tokens(trainer.train_dataset["labels"], rows, spec["max_length"])
-    started = time.perf_counter()
-    trainer.train()
-    seconds = time.perf_counter() - started
-    folder = _save(trainer.model, Path(spec["folder"]))
-    return {
-        "adapter_path": str(folder),
-        "adapter_sha256": adapter_sha256(folder),
-        "probe": _probe(spec["base"], folder, trainer.train_dataset),
-        "training": {
-            "rows": len(rows),
-            "steps": trainer.state.global_step,
-            "epochs": spec["trainer"]["num_train_epochs"],
-            "seconds": round(seconds, 1),
-            "device": trainer.args.device.type,
-            "trained_tokens": trained_tokens,
-            "loss": [[entry["step"], entry["loss"]] for entry in trainer.state.log_history if "loss" in entry],
-        },
-    }
+    if adapter is not None:
+        return PeftModel.from_pretrained(model, adapter, is_trainable=True), tokenizer, None
+    return model, tokenizer, LoraConfig(task_type="CAUSAL_LM", **spec["adapter"])
+
+
+def _pair(row: dict[str, Any]) -> dict[str, Any]:
+    """A snapshot row as TRL's columns of a preference."""
+    *prompt, chosen = row["messages"]
+    return {"prompt": prompt, "chosen": [chosen], "rejected": row["rejected"]}
+
+
+def _labelled(row: dict[str, Any]) -> dict[str, Any]:
+    prompt, chosen = row["prompt_ids"], row["chosen_ids"]
+    return {"input_ids": prompt + chosen, "labels": [IGNORED] * len(prompt) + chosen}
+
+
+def _count_pair_tokens(dataset: Any, max_length: int) -> int:
+    """Tokens of chosen and rejected answers, as far as they are not cut off."""
+    return sum(
+        min(len(row[which]), max_length - len(row["prompt_ids"]))
+        for row in dataset
+        for which in ("chosen_ids", "rejected_ids")
+    )
 
 
 def _dtype() -> Any:
@@ -82,87 +206,28 @@ def _dtype() -> Any:
     return torch.bfloat16 if torch.cuda.is_available() else torch.float32
 
 
-def _trainer(spec: dict[str, Any], model: Any, tokenizer: Any, dataset: Any, progress: Progress) -> Any:
-    import torch
-    from peft import LoraConfig
-    from transformers import TrainerCallback
-    from trl import SFTConfig, SFTTrainer
-
-    class Report(TrainerCallback):
-        """Sends the step and the loss to the parent whenever the trainer logs."""
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-            progress(step=state.global_step, steps=state.max_steps, loss=(logs or {}).get("loss"))
-
-    on_gpu = torch.cuda.is_available()
-    arguments = SFTConfig(
-        output_dir=str(Path(spec["folder"]) / "trainer"),
-        max_length=spec["max_length"],
-        assistant_only_loss=True,
-        bf16=on_gpu,
-        use_cpu=not on_gpu,
-        gradient_checkpointing=False,
-        logging_steps=5,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=on_gpu,
-        train_sampling_strategy="group_by_length",
-        **spec["trainer"],
-    )
-    return (SFTTrainer if on_gpu else _cpu_trainer())(
-        model=model,
-        args=arguments,
-        train_dataset=dataset,
-        processing_class=tokenizer,
-        peft_config=LoraConfig(task_type="CAUSAL_LM", **spec["adapter"]),
-        callbacks=[Report()],
-    )
-
-
-def _cpu_trainer() -> Any:
-    """TRL's trainer as a class that does less on a CPU."""
-    from torch.nn.functional import cross_entropy
-    from trl import SFTTrainer
-
-    class CpuTrainer(SFTTrainer):
-        """Scores the positions that some row of a batch is trained on; TRL does so on a GPU alone."""
-
-        def compute_loss(
-            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
-            labels = inputs.pop("labels")[:, 1:]
-            places = (labels != IGNORED).any(dim=0).nonzero().squeeze(1)
-            outputs = model(**inputs, logits_to_keep=places, use_cache=False)
-            labels = labels[:, places].flatten()
-            summed = cross_entropy(outputs.logits.float().flatten(0, 1), labels, ignore_index=IGNORED, reduction="sum")
-            loss = summed / ((labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch)
-            return (loss, outputs) if return_outputs else loss
-
-    return CpuTrainer
-
-
-def _count_trained_tokens(labels: list[list[int]], rows: list[dict[str, Any]], max_length: int) -> int:
-    """Tokens that the loss is taken on; every row has to have some.
+def _refuse_left_out(dataset: Any, rows: list[dict[str, Any]]) -> None:
+    """Every row has to be trained on: TRL leaves out those of which no token is.
 
     Raises:
         FlywheelError: a row has none: its answer was cut off, or the template marks no assistant turn.
     """
-    counts = [sum(label != IGNORED for label in row[:max_length]) for row in labels]
-    for row, count in zip(rows, counts, strict=True):
-        if count == 0:
-            raise FlywheelError(
-                f"training row {row['signal_id']} ({row['source']}) has no assistant token to train on: it is longer "
-                f"than model.max_length, or the chat template lacks generation marks; raise max_length or mend it"
-            )
-    return sum(counts)
+    left_out = set(range(len(rows))) - set(dataset["position"])
+    if left_out:
+        row = rows[min(left_out)]
+        raise FlywheelError(
+            f"training row {row['signal_id']} ({row['source']}) has no assistant token to train on: it is longer "
+            f"than model.max_length, or the chat template lacks generation marks; raise max_length or mend it"
+        )
 
 
-def _save(model: Any, folder: Path) -> Path:
+def _save(model: Any, folder: Path, base: str) -> Path:
     """Save the adapter under a path that its hash is part of: vLLM's prefix cache knows adapters by name and path."""
     temporary = folder / "adapter.partial"
-    model.save_pretrained(str(temporary))
-    _order(temporary / "adapter_config.json")
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(str(temporary), selected_adapters=["default"])
+    _order(temporary / CONFIG)
+    record_base(temporary, base)
     final = folder / f"adapter-{adapter_sha256(temporary)[:12]}"
     if final.is_dir():
         return final
@@ -177,7 +242,7 @@ def _order(config: Path) -> None:
     config.write_text(json.dumps(values, indent=2, sort_keys=True), encoding="utf-8")
 
 
-def _probe(base: str, adapter: Path, dataset: Any) -> list[dict[str, Any]]:
+def _probe(base: str, adapter: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What the saved adapter predicts in some rows, at each token that is trained on.
 
     A list of prefixes (token ids), each with the PROBE_TOKENS likeliest next tokens and their log-probabilities.
@@ -189,7 +254,7 @@ def _probe(base: str, adapter: Path, dataset: Any) -> list[dict[str, Any]]:
     model = AutoModelForCausalLM.from_pretrained(base, dtype=_dtype())
     model = PeftModel.from_pretrained(model, str(adapter)).eval()
     probe = []
-    for row in dataset.select(range(min(PROBE_ROWS, len(dataset)))):
+    for row in rows:
         with torch.no_grad():
             logprobs = model(torch.tensor([row["input_ids"]])).logits[0].float().log_softmax(dim=-1)
         for place in (i for i, label in enumerate(row["labels"]) if label != IGNORED and i > 0):
@@ -207,18 +272,13 @@ def train(config: Config, round_: Round, on_progress: Progress | None = None) ->
     """
     with State(config.database).transaction() as tx:
         snapshot = tx.rows("get_snapshot", snapshot_hash=held_row(tx, round_)["snapshot_hash"])[0]
+        champion = tx.row("get_version", version=round_.champion_version) if round_.champion_version else None
     path = Path(snapshot["path"])
     read_snapshot(path, snapshot["snapshot_hash"])
     folder = config.round_folder(round_.round_id)
-    spec = {
-        "base": config.model.base,
-        "snapshot": str(path),
-        "folder": str(folder),
-        "max_length": config.model.max_length,
-        "adapter": config.adapter.model_dump(mode="json", exclude={"modules_to_save"}),
-        "trainer": config.trainer.model_dump(mode="json"),
-    }
-    trained = run_child("tasks.train:main", spec, folder, on_progress)
+    trained = _run_child(
+        config, round_, make_spec(config, path, folder, champion), on_progress or (lambda **message: None)
+    )
     (folder / "probe.json").write_text(json.dumps(trained["probe"]), encoding="utf-8")
     with writing(config, round_, "train") as tx:
         tx.run(
@@ -231,16 +291,58 @@ def train(config: Config, round_: Round, on_progress: Progress | None = None) ->
     return trained
 
 
+def _run_child(config: Config, round_: Round, spec: dict[str, Any], tell: Progress) -> dict[str, Any]:
+    """Run the child, with its metrics logged to MLflow as they come."""
+    place = (config.tracking_uri, config.artifact_location, config.name, round_.round_id, round_.round_key)
+    with LiveMetrics(*place, warn=lambda text: tell(stage="mlflow", note=text)) as live:
+
+        def follow(**message: Any) -> None:
+            if "metrics" in message:
+                live.log(message["stage"], message["step"], message["metrics"])
+            tell(**message)
+
+        return run_child("tasks.train:main", spec, Path(spec["folder"]), follow, gpus() or 1)
+
+
+def gpus() -> int:
+    """GPUs that a child will see. Asking PyTorch would cost seconds, and leave a context on each."""
+    if version("torch").endswith("+cpu"):
+        return 0
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return len(list(Path("/dev").glob("nvidia[0-9]*")))
+    return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+
+
+def make_spec(config: Config, snapshot: Path, folder: Path, champion: Row | None = None) -> dict[str, Any]:
+    """What the child is told: the stages, base, snapshot, the round's folder, and the config's options."""
+    return {
+        "stages": STAGES[config.training_method],
+        "base": config.model.base,
+        "snapshot": str(snapshot),
+        "folder": str(folder),
+        "max_length": config.model.max_length,
+        "adapter": config.adapter.model_dump(mode="json", exclude={"modules_to_save"}),
+        "max_new_tokens": config.model.max_new_tokens,
+        "trainer": config.trainer.arguments(),
+        "dpo": config.dpo.arguments(),
+        "champion": champion["adapter_path"] if champion else None,
+        "checkpoint_seconds": {"sft": config.trainer.checkpoint_seconds, "dpo": config.dpo.checkpoint_seconds},
+    }
+
+
 @task(name="train", cache_policy=NO_CACHE)
 def train_task(config: Config, round_: Round) -> None:
     """Prefect task around `train`, with a progress bar in the UI."""
     logger = get_run_logger()
     bar = create_progress_artifact(progress=0.0, description=f"Training the adapter of round {round_.round_id}")
 
-    def show(step: int, steps: int, loss: float | None) -> None:
+    def show(stage: str, note: str | None = None, step: int = 0, steps: int = 1, metrics: Any = None) -> None:
+        if note is not None:
+            logger.info("%s", note)
+            return
         update_progress_artifact(artifact_id=bar, progress=100 * step / steps)  # type: ignore[arg-type]
-        if loss is not None:
-            logger.info("Step %d of %d, loss %.4f", step, steps, loss)
+        logger.info("Step %d of %d (%s), loss %.4f", step, steps, stage, metrics["loss"])
 
     trained = train(config, round_, show)
     training = trained["training"]
@@ -249,3 +351,5 @@ def train_task(config: Config, round_: Round) -> None:
         trained["adapter_sha256"][:12], training["rows"], training["trained_tokens"],
         training["seconds"], training["device"],
     )  # fmt: skip
+    for alarm in training["alarms"]:
+        logger.warning("%s", alarm)

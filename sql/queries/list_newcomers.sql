@@ -1,5 +1,5 @@
--- Parameter: $pinned_seq. Inputs with a usable signal and no side yet. An input that failed is a failure, whatever
--- other signals it has; its stratum is the failure's cluster.
+-- Parameter: $pinned_seq. Inputs with a usable signal, or with a better and a worse answer, and no side yet. An input that
+-- failed is a failure, whatever other signals it has; its stratum is the failure's cluster.
 with usable as (
     select
         input_hash,
@@ -12,6 +12,10 @@ with usable as (
     from signals_at($pinned_seq) as signals
     where excluded_because is null
       and input_hash not in (select input_hash from sides)
+    union all
+    select input_hash, kind, '' as stratum
+    from paired_inputs_at($pinned_seq) as paired
+    where input_hash not in (select input_hash from sides)
 ),
 
 final as (

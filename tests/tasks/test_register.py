@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tasks.register import _experiment, _finished_run, _flatten, tier_metrics
+from tasks.live_metrics import find_or_create_experiment, find_or_create_run
+from tasks.register import _finished_run, _flatten, tier_metrics
 from tests.conftest import Workload
 from tests.round_evidence import two_rounds
 
@@ -36,11 +37,14 @@ def test_an_unfinished_run_is_deleted_and_a_finished_one_is_found(workload: Work
     from mlflow import MlflowClient
 
     client: Any = MlflowClient(workload.config.tracking_uri)
-    experiment = _experiment(client, "tickets", workload.config.artifact_location)
-    assert _experiment(client, "tickets", None) == experiment
+    experiment = find_or_create_experiment(client, "tickets", workload.config.artifact_location)
+    assert find_or_create_experiment(client, "tickets", None) == experiment
     half = client.create_run(experiment, tags={"flywheel.round_key": "tickets/1"})
     assert _finished_run(client, experiment, "tickets/1") is None
     assert client.get_run(half.info.run_id).info.lifecycle_stage == "deleted"
+    live = find_or_create_run(client, None, "tickets", "round 1", "tickets/1")
+    assert _finished_run(client, experiment, "tickets/1") is None
+    assert find_or_create_run(client, None, "tickets", "round 1", "tickets/1") == live
     whole = client.create_run(experiment, tags={"flywheel.round_key": "tickets/1", "flywheel.model_id": "m-1"})
     assert _finished_run(client, experiment, "tickets/1") == (whole.info.run_id, "m-1")
     assert _finished_run(client, experiment, "tickets/2") is None

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tasks.adapters import WEIGHTS, adapter_sha256
 from tasks.db import State
 from tasks.errors import FlywheelError
 from tasks.regress import _adapters, _answerer, _checked, _judge, _prompts, _rank
-from tasks.train import WEIGHTS, adapter_sha256
 from tests.conftest import Workload, make_workload, traffic
 
 

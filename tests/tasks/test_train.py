@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tasks.adapters import WEIGHTS, adapter_sha256
 from tasks.blend import blend
 from tasks.errors import FlywheelError
 from tasks.rounds import stage_of
-from tasks.train import IGNORED, WEIGHTS, _count_trained_tokens, _save, _trainer, adapter_sha256, train
+from tasks.train import _save, main, train
+from tasks.trainers import sft_trainer
 from tests.conftest import Workload, python, traffic
+from tests.tasks.tiny import conversations, tiny_base, tiny_spec
 
 
 def make_adapter(folder: Path, weights: bytes = b"weights") -> Path:
@@ -37,13 +39,16 @@ def test_an_adapter_that_lacks_a_file_is_named(tmp_path: Path, missing: str) -> 
         adapter_sha256(folder)
 
 
+BASE = "org/base"
+
+
 class Saved:
     """Saves the adapter it was given, as PEFT does."""
 
     def __init__(self, weights: bytes) -> None:
         self.weights = weights
 
-    def save_pretrained(self, folder: str) -> None:
+    def save_pretrained(self, folder: str, selected_adapters: list[str]) -> None:
         Path(folder).mkdir(exist_ok=True)
         (Path(folder) / WEIGHTS).write_bytes(self.weights)
         modules = json.dumps({"target_modules": list({"q_proj", "v_proj", "up_proj"}), "r": 8})
@@ -51,7 +56,7 @@ class Saved:
 
 
 def test_each_adapter_has_a_path_of_its_own(tmp_path: Path) -> None:
-    first, other = (_save(Saved(weights), tmp_path) for weights in (b"one", b"two"))
+    first, other = (_save(Saved(weights), tmp_path, BASE) for weights in (b"one", b"two"))
     assert first != other
     assert adapter_sha256(first).startswith(first.name.removeprefix("adapter-"))
 
@@ -64,7 +69,7 @@ def test_the_same_training_has_the_same_hash_whatever_the_order_of_a_set(
         from pathlib import Path
         from tasks.train import _save
         from tests.tasks.test_train import Saved
-        print(_save(Saved(b"one"), Path(sys.argv[1])).name)
+        print(_save(Saved(b"one"), Path(sys.argv[1]), "org/base").name)
     """
     names = set()
     for seed in "1234":
@@ -84,6 +89,7 @@ def test_the_loss_is_that_of_trl(tmp_path: Path) -> None:
     """Answers that begin and end at different places; padding; answers in the middle of a conversation."""
     import torch
     from datasets import Dataset
+    from peft import LoraConfig
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
     from trl import SFTTrainer
@@ -113,10 +119,11 @@ def test_the_loss_is_that_of_trl(tmp_path: Path) -> None:
         )
     )
     spec = {
-        "folder": str(tmp_path), "max_length": 32, "adapter": {"r": 4, "target_modules": "all-linear"},
+        "folder": str(tmp_path), "max_length": 32,
         "trainer": {"per_device_train_batch_size": 4, "seed": 0},
     }  # fmt: skip
-    trainer = _trainer(spec, model, tokenizer, Dataset.from_list([{"messages": m} for m in messages]), lambda **_: None)
+    lora = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear")
+    trainer = sft_trainer(spec, model, tokenizer, Dataset.from_list([{"messages": m} for m in messages]), lora)
     batch = next(iter(trainer.get_train_dataloader()))
     for given in (None, torch.tensor(100)):
         ours = trainer.compute_loss(trainer.model, dict(batch), num_items_in_batch=given)
@@ -132,23 +139,19 @@ def test_the_loss_is_that_of_trl(tmp_path: Path) -> None:
 
 
 def test_training_again_after_a_kill_finds_the_same_path(tmp_path: Path) -> None:
-    first = _save(Saved(b"one"), tmp_path)
-    Saved(b"half").save_pretrained(str(tmp_path / "adapter.partial"))
-    assert _save(Saved(b"one"), tmp_path) == first
+    first = _save(Saved(b"one"), tmp_path, BASE)
+    Saved(b"half").save_pretrained(str(tmp_path / "adapter.partial"), ["default"])
+    assert _save(Saved(b"one"), tmp_path, BASE) == first
     assert (first / WEIGHTS).read_bytes() == b"one"
 
 
-ROWS: list[dict[str, Any]] = [{"signal_id": "c1", "source": "production"}, {"signal_id": "c2", "source": "production"}]
-
-
-def test_trained_tokens_are_those_of_the_answers() -> None:
-    assert _count_trained_tokens([[IGNORED, 5, 6], [IGNORED, IGNORED, 7, 8]], ROWS, 10) == 4
-
-
-@pytest.mark.parametrize("labels", [[[IGNORED, 5], [IGNORED, IGNORED]], [[IGNORED, 5], [IGNORED, IGNORED, IGNORED, 7]]])
-def test_a_row_without_a_token_to_learn_is_refused_by_name(labels: list[list[int]]) -> None:
-    with pytest.raises(FlywheelError, match=r"training row c2 \(production\) has no assistant token"):
-        _count_trained_tokens(labels, ROWS, 3)
+def test_a_row_without_a_token_to_learn_is_refused_by_name(tmp_path: Path) -> None:
+    rows = conversations(3)
+    rows[1]["messages"][0]["content"] = "a " * 40
+    rows[1]["signal_id"] = "long"
+    spec = tiny_spec(tmp_path / "round", tiny_base(tmp_path / "base"), rows)
+    with pytest.raises(FlywheelError, match=r"training row long \(production\) has no assistant token"):
+        main(spec, lambda **message: None)
 
 
 @pytest.mark.parametrize("harm", ["changed", "gone"])

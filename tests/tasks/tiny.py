@@ -1,0 +1,106 @@
+"""A base model that is made in no time, and a snapshot to train it on.
+
+from tests.tasks.tiny import tiny_base, tiny_spec
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tasks.records import canonical_json
+from tasks.snapshots import HASHED, answer_json, freeze, write_snapshot
+
+LETTERS = "abcdefghijklmnop"
+TEMPLATE = (
+    "{% for message in messages %}{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] }} ."
+    "{% endgeneration %}{% else %}{{ message['content'] }} : {% endif %}{% endfor %}"
+)
+
+
+def tiny_tokenizer() -> Any:
+    """One token a letter; `.` ends an answer."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = {word: place for place, word in enumerate(["<pad>", ".", ":", *LETTERS])}
+    inner = Tokenizer(models.WordLevel(words, unk_token="."))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", eos_token=".", chat_template=TEMPLATE, padding_side="left"
+    )
+
+
+def tiny_model(seed: int = 0) -> Any:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(LETTERS) + 3,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            pad_token_id=0,
+            eos_token_id=1,
+            bos_token_id=None,
+        )
+    )
+
+
+def tiny_base(folder: Path, seed: int = 0) -> Path:
+    tiny_model(seed).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def conversations(count: int, pairs: bool = False) -> list[dict[str, Any]]:
+    """Rows as a snapshot has them: letters are answered by the first of them; in pairs, a is better than b."""
+    rng = random.Random(0)
+    rows = []
+    for number in range(count):
+        letters = rng.choices(LETTERS, k=rng.randint(3, 12))
+        chosen, pair = ("a", {"signal": "preference", "rejected": "b"}) if pairs else (letters[0], {})
+        messages = [{"role": "user", "content": " ".join(letters)}, {"role": "assistant", "content": chosen}]
+        signal = {"signal": "correction", "signal_id": f"c{number}", "source": "production"}
+        rows.append({"messages": messages} | signal | pair)
+    return rows
+
+
+def write_conversations(rows: list[dict[str, Any]], folder: Path) -> Path:
+    """A snapshot of conversations; where it is."""
+    filled = [
+        dict.fromkeys(HASHED, "") | {"cluster_id": None, "derived": None, "weight": 1.0} | _columns(row) for row in rows
+    ]
+    return write_snapshot(freeze(pl.DataFrame(filled, infer_schema_length=None)), folder).path
+
+
+def _columns(row: dict[str, Any]) -> dict[str, Any]:
+    rejected = answer_json(row["rejected"]) if "rejected" in row else None
+    parts = {"prompt": canonical_json(row["messages"][:-1]), "chosen": answer_json(row["messages"][-1]["content"])}
+    return parts | {"rejected": rejected} | {key: row[key] for key in ("signal", "signal_id", "source")}
+
+
+def tiny_spec(folder: Path, base: Path, rows: list[dict[str, Any]] | None = None, **changes: Any) -> dict[str, Any]:
+    """A spec of the training child: forty steps, each with a checkpoint."""
+    folder.mkdir()
+    snapshot = write_conversations(rows or conversations(40), folder)
+    trainer = {"per_device_train_batch_size": 4, "num_train_epochs": 4, "learning_rate": 1e-2, "logging_steps": 1}
+    return {
+        "stages": ["sft"],
+        "champion": None,
+        "max_new_tokens": 4,
+        "dpo": trainer | {"seed": 0, "learning_rate": 3e-2, "beta": 0.1, "loss_type": ["sigmoid", "sft"]},
+        "base": str(base),
+        "snapshot": str(snapshot),
+        "folder": str(folder),
+        "max_length": 32,
+        "adapter": {"r": 4, "lora_alpha": 8, "lora_dropout": 0.1, "target_modules": "all-linear"},
+        "trainer": trainer | {"seed": 0},
+        "checkpoint_seconds": {"sft": 0.0, "dpo": 0.0},
+    } | changes
