@@ -6,7 +6,6 @@ near-duplicates, though, only a few are taken, each with another answer: what we
 """
 
 import hashlib
-import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from tasks.chat import answer_message, read_input
 from tasks.config import Config
 from tasks.db import Row, State
 from tasks.errors import StateError
@@ -78,12 +78,13 @@ def _order(seed: int, signal_id: str) -> str:
 
 
 def snapshot_bytes(rows: Sequence[Row]) -> bytes:
-    """The snapshot file: one JSON object a line, messages with their answer, and where the row comes from."""
+    """The snapshot file: one JSON object a line, messages with their answer, tools, and where the row comes from."""
     lines = []
     for row in rows:
-        messages = [*json.loads(row["input"]), {"role": "assistant", "content": row["answer"]}]
+        messages, tools = read_input(row["input"])
+        chat = {"messages": [*messages, answer_message(row["answer"])]} | ({"tools": tools} if tools else {})
         source = {key: row[key] for key in ("signal", "signal_id", "source", "producer", "content_hash")}
-        lines.append(canonical_json({"messages": messages} | source))
+        lines.append(canonical_json(chat | source))
     return ("\n".join(lines) + "\n").encode()
 
 

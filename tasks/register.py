@@ -13,6 +13,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from tasks.chat import held_answer, shown
 from tasks.child import Progress, run_child
 from tasks.config import Config
 from tasks.db import State
@@ -108,7 +109,7 @@ def _log_snapshot(snapshot_hash: str, path: str) -> None:
     frame = pl.DataFrame(
         [
             {key: row[key] for key in ("signal", "source", "producer", "signal_id")}
-            | {"input": row["messages"][-2]["content"], "answer": row["messages"][-1]["content"]}
+            | {"input": row["messages"][-2]["content"], "answer": shown(held_answer(row["messages"][-1]))}
             for row in rows
         ]
     )

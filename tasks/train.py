@@ -15,6 +15,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from tasks.chat import chat_dataset, check_template
 from tasks.child import Progress, run_child, spin_when_alone
 from tasks.config import Config
 from tasks.db import State
@@ -45,15 +46,14 @@ def adapter_sha256(folder: Path) -> str:
 def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Train in this process (the child); paths, hash, loss curve and counts. See `train` for the spec."""
     spin_when_alone()
-    from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
     set_seed(spec["trainer"]["seed"])
     rows = [json.loads(line) for line in Path(spec["snapshot"]).read_text(encoding="utf-8").splitlines()]
     tokenizer = AutoTokenizer.from_pretrained(spec["base"])
     model = AutoModelForCausalLM.from_pretrained(spec["base"], dtype=_dtype())
-    dataset = Dataset.from_list([{"messages": row["messages"]} for row in rows])
-    trainer = _trainer(spec, model, tokenizer, dataset, progress)
+    check_template(tokenizer, rows)
+    trainer = _trainer(spec, model, tokenizer, chat_dataset(rows), progress)
     trained_tokens = _count_trained_tokens(trainer.train_dataset["labels"], rows, spec["max_length"])
     started = time.perf_counter()
     trainer.train()

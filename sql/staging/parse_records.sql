@@ -1,4 +1,5 @@
--- Input: incoming(row, raw), rows that spell their keys alike. Parameter: $shape, the types by key in that order.
+-- Input: incoming(row, raw), rows that spell their keys alike. Parameters: $shape, the types by key in that order, those
+-- that the rows leave out behind the others; $absent, how the typed columns spell these.
 -- What each row says by these types, null where it is no JSON; and whether its text, a line, says exactly that,
 -- character by character: then no key of it is unknown, missing, doubled or of another type. A table of its own,
 -- because a plan over more steps would parse each row anew for every condition. Grain: one row a row.
@@ -8,7 +9,7 @@ with transformed as (
 ),
 
 spelled as (
-    select *, to_json(record)::varchar as exact from transformed
+    select *, replace(to_json(record)::varchar, $absent || '}', '}') as exact from transformed
 )
 
 select

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.errors import StateError
 from tasks.export import export
-from tests.conftest import Workload, correction, demonstration, inference, make_workload, thumb
+from tests.conftest import Workload, correction, demonstration, inference, make_workload, preference, thumb
 
 
 def test_right_answers_come_back_as_demonstrations(workload: Workload, tmp_path: Path) -> None:
@@ -32,6 +32,13 @@ def test_a_correction_is_a_better_and_a_worse_answer(workload: Workload, tmp_pat
     line = json.loads((tmp_path / "p.jsonl").read_text())
     assert line["preferred_output"][0]["content"] == "yes"
     assert line["non_preferred_output"][0]["content"] == "no"
+
+
+def test_a_tie_is_no_pair(workload: Workload, tmp_path: Path) -> None:
+    tied, close = preference("p1", "one", "other", scale=5, degree=0), preference("p2", scale=5, degree=1)
+    assert workload.collect("a", [tied, close, preference("p3")]).by_kind == {"preferences": 3}
+    assert export(workload.config, "preferences", tmp_path / "p.jsonl") == 2
+    assert "other" not in (tmp_path / "p.jsonl").read_text()
 
 
 @pytest.mark.parametrize("layout", ["chat", "preferences"])

@@ -308,7 +308,7 @@ def test_other_shapes_are_mapped_by_the_config(production: Production) -> None:
         ({"model_version": "$.tags.absent"}, {}, "inference: model_version: $.tags.absent is not there"),
         ({}, {"outputs": None}, "inference: the trace has no response"),
         ({}, {"outputs": {"choices": [{"message": {"role": "assistant", "content": None}}]}}, "has no text as its"),
-        ({}, {"inputs": {"messages": [{"role": "tool", "content": "x"}]}}, "has the role 'tool'"),
+        ({}, {"inputs": {"messages": [{"role": "function", "content": "x"}]}}, "has the role 'function'"),
     ],
 )
 def test_a_trace_that_cannot_be_mapped_says_why(
