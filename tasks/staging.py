@@ -43,7 +43,7 @@ OPTIONAL = frozenset(("slices", "tools", "reason", *TERMS, *STRENGTH))
 
 @dataclass(frozen=True)
 class Shape:
-    """The types of a row's keys in their order, as JSON, and how those that it leaves out are spelled behind them."""
+    """The types of a row's keys in their order, and of those that it leaves out, as JSON."""
 
     types: str
     absent: str
@@ -64,7 +64,9 @@ class Kind:
         spelled = [*keys, *absent]
         if len(spelled) != len(self.keys) or set(spelled) != set(self.keys):
             return None
-        return Shape(json.dumps({key: self.keys[key] for key in spelled}), "".join(f',"{key}":null' for key in absent))
+        types = {key: self.keys[key] for key in keys}
+        # A structure in DuckDB has at least one key.
+        return Shape(json.dumps(types), json.dumps({"_": "BOOLEAN"} | {key: self.keys[key] for key in absent}))
 
 
 def _keys(*names: str) -> dict[str, Any]:
@@ -187,7 +189,7 @@ def _type_as(
     for kind, shape in _candidates(keys):
         if rows.height:
             tx.load("parse_records", rows, shape=shape.types, absent=shape.absent)
-            tx.run("match_spaced_records", absent=shape.absent)
+            tx.run("match_spaced_records")
             typed = tx.frame(f"type_{kind.table}", suspicious=PREFILTER)
             if typed.height:
                 frames.append((kind, typed))
