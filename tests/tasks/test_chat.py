@@ -30,6 +30,7 @@ from tasks.chat import (
 from tasks.errors import FlywheelError
 from tasks.records import parse_record, user_text
 from tasks.regress import _read_calls
+from tasks.train import IGNORED
 from tests.conftest import (
     Record,
     Workload,
@@ -247,6 +248,27 @@ def test_conversations_of_many_turns_go_through_every_stage(tmp_path: Path) -> N
     trained = [json.loads(line)["messages"] for line in lines]
     assert sorted(trained, key=str) == sorted(([*talks[name], answer] for name in ("wrong", "right", "given")), key=str)
     assert read_input(workload.value("select input from preferences")).messages == talks["pair"]
+
+
+def test_what_trl_trains_on_is_the_calls_that_the_template_writes(tmp_path: Path, tokenizer: Any) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+    from trl import SFTConfig, SFTTrainer
+
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), bos_token_id=None, eos_token_id=256, **size))
+    rows = [
+        {"messages": [USER, calling(id=7), result("gone"), {"role": "assistant", "content": "Gone."}], "tools": TOOLS},
+        {"messages": [USER, calling(city="Rome")]},
+    ]
+    arguments = SFTConfig(str(tmp_path), assistant_only_loss=True, use_cpu=True, bf16=False, report_to="none")
+    trainer = SFTTrainer(model, arguments, train_dataset=chat_dataset(rows), processing_class=tokenizer)
+    trained = [
+        tokenizer.decode([label for label in row["labels"] if label != IGNORED]) for row in trainer.train_dataset
+    ]
+    assert trained == [
+        '<call>{"name": "find_order", "arguments": {"id": 7}}</call><end>Gone.<end>',
+        '<call>{"name": "find_order", "arguments": {"city": "Rome"}}</call><end>',
+    ]
 
 
 def test_what_agrees_with_a_call_corrects_nothing(workload: Workload) -> None:
