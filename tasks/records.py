@@ -28,8 +28,6 @@ from tasks.chat import MARK, Turn, calls_tools, held_answer, read_input
 Text = Annotated[str, Field(min_length=1)]
 Slices = Annotated[dict[str, str], BeforeValidator(lambda value: {} if value is None else value)]
 Producer = Annotated[str, Field(pattern=r"^(person|model|rule):.+", description="person:NAME, model:ID or rule:NAME")]
-
-
 DEGREES = {5: range(3), 8: range(1, 5)}  # how much better, by the points of the scale
 
 
@@ -100,12 +98,8 @@ def ends_before_answer(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     return messages
 
 
-def is_right(message: Message) -> Message:
-    """The message, if its calls have arguments that a tool can read: what is wrong in a log must not be taught.
-
-    Raises:
-        ValueError: they have not.
-    """
+def _check_arguments(message: Message) -> None:
+    """See that a tool can read what its calls are made with: what is wrong in a log must not be taught."""
     for call in message.tool_calls or ():
         try:
             is_object = isinstance(json.loads(call.function.arguments), dict)
@@ -113,7 +107,6 @@ def is_right(message: Message) -> Message:
             is_object = False
         if not is_object:
             raise ValueError(f"the arguments of {call.function.name} are no JSON object")
-    return message
 
 
 def _answer(value: Any) -> Any:
@@ -128,7 +121,7 @@ def _answer(value: Any) -> Any:
 
 def _right_answer(value: Any) -> Any:
     if isinstance(value, dict):
-        is_right(_assistant(value))
+        _check_arguments(_assistant(value))
     return _answer(value)
 
 

@@ -151,7 +151,9 @@ def test_no_call_gets_the_arguments_of_another() -> None:
     [
         ('<call>{"name": "find_order", "arguments": {"id": 7, "all": true}}</call>', True),
         ('<call>\n{"arguments":{"all":true,"id":7},"name":"find_order"}\n</call>', True),
+        ('<call>{"name": "find_order", "arguments": {"id": 7, "all": true}, "id": "x7"}</call>', True),
         ('<call>{"name": "find_order", "arguments": {"id": 7, "all": 1}}</call>', False),
+        ('<call>{"name": "find_order", "arguments": {"id": 8, "all": true}}</call>', False),
         ('Sure. <call>{"name": "find_order", "arguments": {"id": 7, "all": true}}</call>', False),
         ('<call>{"name": "find_order", "arguments": {"id": 7, "all": true}', False),
         ("{" * 5_000, False),
