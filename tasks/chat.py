@@ -101,13 +101,17 @@ def _arguments(call: Mapping[str, Any]) -> Any:
 def chat_dataset(rows: Iterable[Mapping[str, Any]]) -> "Dataset":
     """Rows of `messages` and, where they have any, `tools`, as TRL's trainers take them.
 
-    As JSON, because a table would give every call the arguments of all the others, as nulls.
+    The completion is the last turn: nobody said that what the model answered before is right, and what it called on its
+    way may be another row's held-out answer. As JSON, because a table would give every call the arguments of all the
+    others, as nulls.
     """
     from datasets import Dataset, Features, Json, List
 
-    features = Features({"messages": List(Json()), "tools": List(Json())})
-    found = [{"messages": for_template(row["messages"]), "tools": row.get("tools")} for row in rows]
-    return Dataset.from_list(found, features=features)
+    found = []
+    for row in rows:
+        *prompt, answer = for_template(row["messages"])
+        found.append({"prompt": prompt, "completion": [answer], "tools": row.get("tools")})
+    return Dataset.from_list(found, features=Features(dict.fromkeys(("prompt", "completion", "tools"), List(Json()))))
 
 
 def token_ids(tokenizer: Any, messages: Iterable[Turn], tools: Any, prompt: bool) -> list[int]:

@@ -140,10 +140,10 @@ def test_a_question_is_compared_with_the_results_that_it_is_answered_from() -> N
 def test_no_call_gets_the_arguments_of_another() -> None:
     rows = [{"messages": [USER, calling(id=1)]}, {"messages": [USER, calling(city="Rome")], "tools": TOOLS}]
     found = chat_dataset(rows)
-    calls = [row["messages"][1]["tool_calls"][0]["function"]["arguments"] for row in found]
+    calls = [row["completion"][0]["tool_calls"][0]["function"]["arguments"] for row in found]
     assert calls == [{"id": 1}, {"city": "Rome"}]
     assert [row["tools"] for row in found] == [None, TOOLS]
-    assert "tool_calls" not in found[0]["messages"][0]
+    assert found[0]["prompt"] == [USER]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_tools_go_through_every_stage(agent: Workload, tokenizer: Any) -> None:
     assert rows[corrected]["tools"] == TOOLS
     assert "tools" not in rows["seed"]
     texts = {
-        signal_id: tokenizer.apply_chat_template(row["messages"], tools=row["tools"], tokenize=False)
+        signal_id: tokenizer.apply_chat_template(row["prompt"] + row["completion"], tools=row["tools"], tokenize=False)
         for signal_id, row in zip(rows, chat_dataset(rows.values()), strict=True)
     }
     assert texts[corrected] == (
@@ -252,7 +252,7 @@ def test_conversations_of_many_turns_go_through_every_stage(tmp_path: Path) -> N
     assert read_input(workload.value("select input from preferences")).messages == talks["pair"]
 
 
-def test_what_trl_trains_on_is_the_calls_that_the_template_writes(tmp_path: Path, tokenizer: Any) -> None:
+def test_what_trl_trains_on_is_the_last_answer_as_the_template_writes_it(tmp_path: Path, tokenizer: Any) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
     from trl import SFTConfig, SFTTrainer
 
@@ -261,6 +261,7 @@ def test_what_trl_trains_on_is_the_calls_that_the_template_writes(tmp_path: Path
     rows = [
         {"messages": [USER, calling(id=7), result("gone"), {"role": "assistant", "content": "Gone."}], "tools": TOOLS},
         {"messages": [USER, calling(city="Rome")]},
+        {"messages": [USER, calling(id=7), result("gone"), calling("refund", id=7)]},
     ]
     arguments = SFTConfig(str(tmp_path), assistant_only_loss=True, use_cpu=True, bf16=False, report_to="none")
     trainer = SFTTrainer(model, arguments, train_dataset=chat_dataset(rows), processing_class=tokenizer)
@@ -268,8 +269,9 @@ def test_what_trl_trains_on_is_the_calls_that_the_template_writes(tmp_path: Path
         tokenizer.decode([label for label in row["labels"] if label != IGNORED]) for row in trainer.train_dataset
     ]
     assert trained == [
-        '<call>{"name": "find_order", "arguments": {"id": 7}}</call><end>Gone.<end>',
+        "Gone.<end>",
         '<call>{"name": "find_order", "arguments": {"city": "Rome"}}</call><end>',
+        '<call>{"name": "refund", "arguments": {"id": 7}}</call><end>',
     ]
 
 
