@@ -242,6 +242,25 @@ def promote(
 
 
 @app.command()
+def retract(
+    correction: Annotated[str, typer.Argument(help="A correction's id, or the beginning of it.")],
+    by: Annotated[str, typer.Option(help="Your name, for the record.")],
+    reason: Annotated[str, typer.Option(help="Why it is taken back, for the record.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Take a correction back: no later round trains on it, and the suite's case for it is retired."""
+    with _one_line_errors(config):
+        from tasks.config import load_config
+        from tasks.retract import retract as take_back
+
+        found = take_back(load_config(config), correction, f"person:{by}", reason)
+    typer.echo(f"The correction of {found['inference_id']} by {found['corrected_by']} is out, from the next round on.")
+    typer.echo(
+        f"Versions that were trained on it: flywheel lineage --correction {found['correction_id']}{_options(config)}"
+    )
+
+
+@app.command()
 def abandon(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Give up an unfinished round; its corrections stay in the state."""
     with _one_line_errors(config):

@@ -27,7 +27,8 @@ def print_status(status: dict[str, Any], options: str = "", console: Console | N
     console.print(
         f"{counts['inferences']} inferences, {counts['failures']} failures, {counts['corrections']} corrections, "
         f"{counts['feedback']} thumbs, {counts['ratings']} ratings, {counts['demonstrations']} demonstrations, "
-        f"{counts['preferences']} preferences, {counts['regression_cases']} regression cases"
+        f"{counts['preferences']} preferences, {counts['retractions']} retractions, "
+        f"{counts['regression_cases']} regression cases"
     )
     if counts["waiting"]:
         waiting = f"{_counted(counts['waiting'], 'row')} in quarantine: flywheel quarantine list{escape(options)}"
@@ -123,6 +124,10 @@ def print_lineage(lineage: dict[str, Any], options: str = "", console: Console |
     for (kind, source, producer), rows in sorted(counts.items()):
         table.add_row(kind, escape(source), escape(producer), str(rows))
     console.print(table)
+    for key in ("licence", "guideline"):
+        if stated := Counter(row[key] for row in lineage["rows"] if row[key]):
+            said = ", ".join(f"{escape(plain(text))} ({_counted(rows, 'row')})" for text, rows in stated.most_common())
+            console.print(f"{key}: {said}")
     console.print(
         f"Each of the {len(lineage['rows'])} rows: flywheel lineage {lineage['version']} --json{escape(options)}"
     )

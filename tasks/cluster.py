@@ -16,6 +16,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from tasks.chat import shown
 from tasks.communities import find_communities
 from tasks.config import Config
 from tasks.continuity import Change
@@ -197,7 +198,7 @@ def _inputs(centres: "np.ndarray", config: Config) -> "np.ndarray":
 def _failures(rows: "pl.DataFrame") -> list[Failure]:
     columns = ("inference_id", "input", "output", "corrected_output", "reason")
     return [
-        Failure(id_, user_text(input_), output, corrected, reason)
+        Failure(id_, user_text(input_), shown(output), corrected and shown(corrected), reason)
         for id_, input_, output, corrected, reason in rows.select(columns).iter_rows()
     ]
 
@@ -347,7 +348,7 @@ def _ranked(rows: list[Row]) -> list[Row]:
     keys = ("input", "output", "corrected")
     for row in rows:
         row["examples"] = [
-            {key: user_text(example[key]) if key == "input" else example[key] for key in keys}
+            {key: user_text(example[key]) if key == "input" else example[key] and shown(example[key]) for key in keys}
             for example in row["examples"]
         ]
     return rows

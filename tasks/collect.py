@@ -17,6 +17,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from tasks.chat import calls_tools
 from tasks.checks import make_check
 from tasks.config import Config, SourceConfig
 from tasks.db import Row, State, Transaction, scratch
@@ -25,7 +26,7 @@ from tasks.records import now, printable, sha256
 from tasks.sources.base import Part
 from tasks.sources.make import make_mapping, make_source
 from tasks.sources.settings import FilesSourceConfig
-from tasks.staging import KINDS, Rejected, redact, type_batch
+from tasks.staging import KINDS, TERMS, Rejected, redact, type_batch
 
 if TYPE_CHECKING:
     import polars as pl
@@ -143,14 +144,19 @@ class _Stage:
             typed = type_batch(desk, pl.DataFrame({"row": places, "raw": batch["raw"]}))
         finally:
             self.desks.put(desk)
-        source = self.parts[part][0].name
+        source = self.parts[part][0]
         files = []
         for number, (kind, frame) in enumerate(typed.frames):
             path = self.folder / f"{position}-{number}.parquet"
             placed = frame.rename({"row": "position"}).with_columns(
                 batch["row"].gather(frame["row"] - position).alias("row"),
                 pl.lit(part).alias("part"),
-                pl.lit(source).alias("source"),
+                pl.lit(source.name).alias("source"),
+                *(
+                    pl.col(key).fill_null(stated)
+                    for key in TERMS
+                    if key in kind.keys and (stated := getattr(source, key))
+                ),
             )
             redact(kind, placed, self.redactors).write_parquet(path, compression="lz4", statistics=False)
             files.append((kind.table, path, frame.height))
@@ -267,6 +273,8 @@ def _store(tx: Transaction, stage: _Stage, config: Config) -> Collected:
             with tx.incoming(files):
                 limits = {"failing": config.failing_rating} if kind.table == "ratings" else {}
                 by_kind[kind.table] = tx.run(f"merge_{kind.table}", ingest_seq=stage.sequence, **limits)
+                if "licence" in kind.keys:
+                    tx.run("merge_preference_details" if "degree" in kind.keys else "merge_details")
                 if kind.table in CONFLICTING and by_kind[kind.table] < stage.staged[kind.table]:
                     _reject_conflicting(tx, stage, kind.table)
     quarantined = _store_quarantine(tx, stage)
@@ -293,7 +301,8 @@ def _reject_conflicting(tx: Transaction, stage: _Stage, table: str) -> None:
     for row in tx.rows(f"list_conflicting_{table}"):
         record = json.loads(row["raw"])
         reason = f"{printable(row['key'])} has come in with another content before; give changed records their own id"
-        text = json.dumps({k: v for k, v in record.items() if k not in BOOKKEEPING}, ensure_ascii=False)
+        said = {key: value for key, value in record.items() if key not in BOOKKEEPING and value is not None}
+        text = json.dumps(said, ensure_ascii=False)
         stage.reject(record["part"], Rejected(record["row"], text, reason))
 
 
@@ -314,7 +323,7 @@ def _store_quarantine(tx: Transaction, stage: _Stage) -> int:
 
 
 def _check_outputs(tx: Transaction, config: Config, sequence: int) -> None:
-    """Hold the outputs that came in against the config's rules; equal outputs are looked at once."""
+    """Hold the outputs that came in against the config's rules, which judge texts; equal outputs are looked at once."""
     checks = [(check.name, make_check(check)) for check in config.checks]
     if not checks:
         return
@@ -322,6 +331,7 @@ def _check_outputs(tx: Transaction, config: Config, sequence: int) -> None:
         {"output": row["output"], "rule": name, "reason": reason}
         for row in tx.rows("list_unchecked_outputs", ingest_seq=sequence)
         for name, check in checks
+        if not calls_tools(row["output"])
         if (reason := check(row["output"])) is not None
     ]
     if found:

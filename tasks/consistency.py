@@ -14,6 +14,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from tasks.chat import shown
 from tasks.config import Config, Policy
 from tasks.db import Row, Transaction, require_state
 from tasks.duplicates import components
@@ -198,4 +199,4 @@ def contradictions(config: Config) -> list[Row]:
     """Every signal in a contradiction as last decided, group by group: input, answer, producer, whether it stands."""
     with require_state(config.database).transaction() as tx:
         rows = tx.rows("list_contradictions", pinned_seq=2**31 - 1)
-    return [row | {"input": user_text(row["input"])} for row in rows]
+    return [row | {"input": user_text(row["input"]), "answer": shown(row["answer"])} for row in rows]

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tasks.chat import for_template, read_input
 from tasks.config import Config
 from tasks.db import Row, Transaction, require_state
 from tasks.errors import ConfigError, StateError
@@ -82,8 +83,10 @@ def _snapshot_rows(tx: Transaction, config: Config, layout: str, name: str) -> l
 
 def _trl_row(row: Mapping[str, str]) -> dict[str, Any]:
     """A row by TRL's columns, in its conversational form."""
-    turns = {key: json.loads(text) for key, text in row.items()}
-    return turns if "rejected" in turns else {"messages": turns["prompt"] + turns["chosen"]}
+    messages, tools = read_input(row["prompt"])
+    turns = {key: for_template(json.loads(text)) for key, text in row.items() if key != "prompt"}
+    prompt, offered = for_template(messages), {"tools": tools} if tools else {}
+    return offered | ({"prompt": prompt} | turns if "rejected" in turns else {"messages": prompt + turns["chosen"]})
 
 
 def _lines(rows: Sequence[Row], layout: str) -> list[str]:
@@ -96,6 +99,11 @@ def _write(path: Path, rows: Sequence[Row], layout: str) -> None:
     import polars as pl
 
     temporary = path.with_name(f".{path.name}.partial")
+    if path.suffix == ".parquet" and any("tools" in row for row in rows):
+        raise ConfigError(
+            f"{path}: a Parquet table would give every call of a tool the arguments of all the others, as nulls; "
+            f"name the file .jsonl"
+        )
     try:
         if path.suffix == ".parquet":
             pl.DataFrame(rows, infer_schema_length=None).write_parquet(temporary)

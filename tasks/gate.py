@@ -17,6 +17,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from tasks.chat import shown
 from tasks.config import Config, GateConfig
 from tasks.db import Row
 from tasks.rounds import Round, held_row, record_evidence, writing
@@ -182,7 +183,10 @@ def gate(config: Config, round_: Round) -> Decision:
             round_,
             tiers=tiers,
             clusters=_with_outcomes(tx.rows("count_cluster_outcomes", round_id=round_.round_id), held_row(tx, round_)),
-            flips=tx.rows("list_flips", round_id=round_.round_id),
+            flips=[
+                row | {key: shown(row[key]) for key in ("expected", "champion_output", "challenger_output")}
+                for row in tx.rows("list_flips", round_id=round_.round_id)
+            ],
             reasons=[*decision.reasons, *(remarks := [*alarms, *odd_producers(judged)])],
             remarks=remarks,
             gate={

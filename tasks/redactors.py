@@ -13,11 +13,12 @@ import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Self
 
+from tasks.chat import Turn, answer_message, calls_tools, held_answer, held_input, read_input
 from tasks.checks import import_function
 from tasks.child import environment, last_line
 from tasks.config import Config
@@ -53,7 +54,7 @@ class Redactors:
             return self._here.redact(text)
 
     def redact_all(self, texts: Sequence[str], are_messages: bool = False) -> list[str]:
-        """The texts redacted, in their order; of one that is a conversation, as JSON, each message by itself.
+        """The texts redacted, in their order; of conversations and of answers that call tools, each text by itself.
 
         Raises:
             FlywheelError: the recogniser of names names a place that is not in the text.
@@ -148,14 +149,39 @@ def _redact_all(redactor: Redactor, texts: Sequence[str], are_messages: bool) ->
         return found
 
     if not are_messages:
-        return [redacted(text) for text in texts]
-    conversations = [json.loads(text) for text in texts]
-    for message in (message for messages in conversations for message in messages):
-        message["content"] = redacted(message["content"])
-    return [_compact(messages) for messages in conversations]
+        return [_redact_answer(text, redacted) for text in texts]
+    return [_redact_conversation(text, redacted) for text in texts]
 
 
-_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+def _redact_conversation(held: str, redacted: Callable[[str], str]) -> str:
+    messages, tools = read_input(held)
+    for message in messages:
+        _redact_turn(message, redacted)
+    return held_input(messages, tools and _redact_strings(tools, redacted))
+
+
+def _redact_answer(held: str, redacted: Callable[[str], str]) -> str:
+    if not calls_tools(held):
+        return redacted(held)
+    turn = answer_message(held)
+    _redact_turn(turn, redacted)
+    return held_answer(turn)
+
+
+def _redact_turn(turn: Turn, redacted: Callable[[str], str]) -> None:
+    if "content" in turn:
+        turn["content"] = redacted(turn["content"])
+    for call in turn.get("tool_calls", ()):
+        call["function"]["arguments"] = redacted(call["function"]["arguments"])
+
+
+def _redact_strings(value: Any, redacted: Callable[[str], str]) -> Any:
+    """A definition of tools with every text in it redacted by itself: it stays what it is to a program."""
+    if isinstance(value, dict):
+        return {key: _redact_strings(each, redacted) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_redact_strings(each, redacted) for each in value]
+    return redacted(value) if isinstance(value, str) else value
 
 
 def main() -> None:

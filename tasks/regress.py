@@ -20,6 +20,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from tasks.adapters import adapter_sha256, check_base
+from tasks.chat import MARK, Conversation, calls_tools, read_input, same_calls, token_ids, written_calls
 from tasks.child import Progress, run_child
 from tasks.config import Config
 from tasks.db import Row, State, Transaction
@@ -64,9 +65,21 @@ def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
             f"(tolerance {spec['logprob_tolerance']}), so what would be gated is not what was trained; check that "
             f"model.base is the folder the adapter was trained on"
         )
-    prompts = _prompts(llm.get_tokenizer(), spec["inputs"], spec["max_length"] - spec["max_new_tokens"])
+    tokenizer = llm.get_tokenizer()
+    inputs = [read_input(held) for held in spec["inputs"]]
+    prompts = _prompts(tokenizer, inputs, spec["max_length"] - spec["max_new_tokens"])
+    written = {
+        place: written_calls(tokenizer, inputs[place], answer)
+        for place, answer in enumerate(spec["expected"])
+        if calls_tools(answer)
+    }
     asked = {role: [prompts[place] for place in places] for role, places in spec["asked"].items()}
     outputs = _generate(llm, asked, spec["adapters"], spec["max_new_tokens"], progress)
+    for role, places in spec["asked"].items():
+        outputs[role] = [
+            _read_calls(output, written.get(place), spec["expected"][place])
+            for place, output in zip(places, outputs[role], strict=True)
+        ]
     return {"outputs": outputs, "logprob_agreement": agreement | {"tolerance": spec["logprob_tolerance"]}}
 
 
@@ -99,18 +112,23 @@ def _agreement(llm: Any, adapter: str, probe: Sequence[dict[str, Any]]) -> dict[
     return {"tokens": len(differences), "max_abs_difference": max(differences)}
 
 
-def _prompts(tokenizer: Any, inputs: Sequence[Any], room: int) -> list[dict[str, Any]]:
+def _prompts(tokenizer: Any, inputs: Sequence[Conversation], room: int) -> list[dict[str, Any]]:
     """Token ids of each input's chat, up to where the answer begins."""
     prompts = []
-    for messages in inputs:
-        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    for messages, tools in inputs:
+        ids = token_ids(tokenizer, messages, tools, prompt=True)
         if len(ids) > room:
             raise FlywheelError(
                 f"a regression case has {len(ids)} tokens, which leaves no room for an answer within "
                 f"model.max_length; raise it. The case begins: {messages[-1]['content'][:60]!r}"
             )
-        prompts.append({"prompt_token_ids": list(ids)})
+        prompts.append({"prompt_token_ids": ids})
     return prompts
+
+
+def _read_calls(output: str, written: str | None, expected: str) -> str:
+    """An output as it is held: where the model wrote the right calls, these; any other text stays what it is."""
+    return expected if written is not None and same_calls(output, written) else output.lstrip(MARK)
 
 
 def _generate(
@@ -160,7 +178,8 @@ def regress(config: Config, round_: Round, on_progress: Progress | None = None) 
         "max_lora_rank": max(_rank(adapter) for adapter in adapters.values() if adapter),
         "max_length": config.model.max_length,
         "max_new_tokens": config.model.max_new_tokens,
-        "inputs": [json.loads(case["input"]) for case in cases],
+        "inputs": [case["input"] for case in cases],
+        "expected": [case["expected"] for case in cases],
         "asked": asked,
         "probe": json.loads((folder / "probe.json").read_text(encoding="utf-8")),
         "logprob_tolerance": config.gate.logprob_tolerance,

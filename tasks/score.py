@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from tasks.chat import calls_tools, canonical_calls
 from tasks.config import ScorerConfig
 from tasks.records import canonical_json
 
@@ -12,14 +13,24 @@ Canonical = Callable[[str], str]
 
 
 def make_scorer(config: ScorerConfig) -> Scorer:
-    """The check of (output, expected) that a workload's config names."""
-    return {"exact": exact, "json_fields": json_fields, "none": never}[config.type]
+    """The check of (output, expected) that a workload's config names; calls of tools are compared as such."""
+    scorer: Scorer = {"exact": exact, "json_fields": json_fields, "none": never}[config.type]
+
+    def score(output: str, expected: str) -> bool:
+        if calls_tools(expected) or calls_tools(output):
+            return (
+                calls_tools(expected) and calls_tools(output) and canonical_calls(output) == canonical_calls(expected)
+            )
+        return scorer(output, expected)
+
+    return score
 
 
 def make_canonical(config: ScorerConfig) -> Canonical:
     """The form in which two spellings of one answer are the same text."""
     forms: dict[str, Canonical] = {"exact": str.strip, "json_fields": canonical_fields, "none": str.strip}
-    return forms[config.type]
+    form = forms[config.type]
+    return lambda answer: canonical_calls(answer) if calls_tools(answer) else form(answer)
 
 
 def exact(output: str, expected: str) -> bool:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.chat import answer_message, calls_tools, read_input
 from tasks.errors import StateError
 from tasks.records import canonical_json, printable
 
@@ -50,6 +51,8 @@ class Snapshot:
 
 def answer_json(answer: str) -> str:
     """An answer as the assistant's messages, in canonical JSON; put together here, since encoding lists is slow."""
+    if calls_tools(answer):
+        return canonical_json([answer_message(answer)])
     return f'[{{"content":{canonical_json(answer)},"role":"assistant"}}]'
 
 
@@ -116,19 +119,21 @@ def read_snapshot(path: Path, snapshot_hash: str) -> "pl.DataFrame":
 
 
 def read_conversations(path: Path) -> list[dict[str, Any]]:
-    """The rows to train on: `messages` (prompt and chosen answer), `rejected` (messages or None), and their origin.
+    """The rows to train on: `messages` (prompt, chosen answer), `tools`, `rejected` (both may be None), their origin.
 
     The file is taken as it is; whoever starts the training has checked it with `read_snapshot`.
     """
     rows = _read(path).select("signal", "signal_id", "source", "prompt", "chosen", "rejected")
-    return [
-        {
-            "messages": json.loads(row["prompt"]) + json.loads(row["chosen"]),
-            "rejected": None if row["rejected"] is None else json.loads(row["rejected"]),
-        }
-        | {key: row[key] for key in ("signal", "signal_id", "source")}
-        for row in rows.iter_rows(named=True)
-    ]
+    return [_conversation(row) for row in rows.iter_rows(named=True)]
+
+
+def _conversation(row: dict[str, Any]) -> dict[str, Any]:
+    messages, tools = read_input(row["prompt"])
+    return {
+        "messages": messages + json.loads(row["chosen"]),
+        "tools": tools,
+        "rejected": None if row["rejected"] is None else json.loads(row["rejected"]),
+    } | {key: row[key] for key in ("signal", "signal_id", "source")}
 
 
 def _read(path: Path) -> "pl.DataFrame":

@@ -21,6 +21,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from tasks.adapters import CONFIG, adapter_sha256, base_sha256, record_base
+from tasks.chat import chat_dataset, check_template, pair_dataset
 from tasks.checkpoints import last_whole
 from tasks.child import Progress, is_first, run_child, spin_when_alone
 from tasks.config import Config
@@ -98,12 +99,10 @@ def _record_file(spec: dict[str, Any], stage: str) -> Path:
 def _train_sft(
     spec: dict[str, Any], key: str, rows: list[dict[str, Any]], adapter: str | None, progress: Progress
 ) -> dict[str, Any]:
-    from datasets import Dataset
-
     rows = [row for row in rows if row["rejected"] is None]
     model, tokenizer, lora = _load(spec, adapter, spec["trainer"]["seed"])
-    given = [{"messages": row["messages"], "position": position} for position, row in enumerate(rows)]
-    trainer = sft_trainer(spec, model, tokenizer, Dataset.from_list(given), lora)
+    check_template(tokenizer, rows)
+    trainer = sft_trainer(spec, model, tokenizer, chat_dataset(rows), lora)
     _refuse_left_out(trainer.train_dataset, rows)
     trained_tokens = sum(label != IGNORED for labels in trainer.train_dataset["labels"] for label in labels)
     facts = {"rows": len(rows), "trained_tokens": trained_tokens} | _run(trainer, spec, "sft", key, progress)
@@ -114,12 +113,10 @@ def _train_sft(
 def _train_dpo(
     spec: dict[str, Any], key: str, rows: list[dict[str, Any]], adapter: str | None, progress: Progress
 ) -> dict[str, Any]:
-    from datasets import Dataset
-
     rows = [row for row in rows if row["rejected"] is not None]
     model, tokenizer, lora = _load(spec, adapter, spec["dpo"]["seed"])
-    given = [_pair(row) | {"position": position} for position, row in enumerate(rows)]
-    trainer = dpo_trainer(spec, model, tokenizer, Dataset.from_list(given), lora)
+    check_template(tokenizer, rows)
+    trainer = dpo_trainer(spec, model, tokenizer, pair_dataset(rows), lora)
     _refuse_left_out(trainer.train_dataset, rows)
     trained_tokens = _count_pair_tokens(trainer.train_dataset, spec["max_length"])
     facts = {"rows": len(rows), "trained_tokens": trained_tokens} | _run(trainer, spec, "dpo", key, progress)
@@ -178,12 +175,6 @@ def _load(spec: dict[str, Any], adapter: str | None, seed: int) -> tuple[Any, An
     if adapter is not None:
         return PeftModel.from_pretrained(model, adapter, is_trainable=True), tokenizer, None
     return model, tokenizer, LoraConfig(task_type="CAUSAL_LM", **spec["adapter"])
-
-
-def _pair(row: dict[str, Any]) -> dict[str, Any]:
-    """A snapshot row as TRL's columns of a preference."""
-    *prompt, chosen = row["messages"]
-    return {"prompt": prompt, "chosen": [chosen], "rejected": row["rejected"]}
 
 
 def _labelled(row: dict[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def at(minutes: int) -> str:
     return (START + timedelta(minutes=minutes)).isoformat()
 
 
-def inference(id_: str, text: str | None = None, output: str = "wrong", minutes: int = 0, **slices: str) -> Record:
+def inference(id_: str, text: str | None = None, output: Any = "wrong", minutes: int = 0, **slices: str) -> Record:
     return {
         "record": "inference",
         "inference_id": id_,
@@ -53,7 +53,7 @@ def inference(id_: str, text: str | None = None, output: str = "wrong", minutes:
     }
 
 
-def correction(id_: str, corrected: str = "right", by: str = "person:maria", minutes: int = 1) -> Record:
+def correction(id_: str, corrected: Any = "right", by: str = "person:maria", minutes: int = 1) -> Record:
     return {
         "record": "correction",
         "inference_id": id_,
@@ -65,6 +65,26 @@ def correction(id_: str, corrected: str = "right", by: str = "person:maria", min
 
 def thumb(id_: str, value: str = "up", by: str = "person:maria", minutes: int = 1) -> Record:
     return {"record": "thumb", "inference_id": id_, "value": value, "producer": by, "created_at": at(minutes)}
+
+
+def rating(id_: str, value: int = 5, by: str = "model:judge", minutes: int = 1) -> Record:
+    return {"record": "rating", "inference_id": id_, "value": value, "producer": by, "created_at": at(minutes)}
+
+
+def preference(id_: str, chosen: Any = "this", rejected: Any = "that", **stated: Any) -> Record:
+    return {
+        "record": "preference",
+        "preference_id": id_,
+        "messages": [SYSTEM, {"role": "user", "content": distinct(id_)}],
+        "chosen": chosen,
+        "rejected": rejected,
+        "producer": "person:maria",
+        "created_at": at(0),
+    } | stated
+
+
+def retraction(id_: str, by: str = "person:maria", minutes: int = 9, **stated: str) -> Record:
+    return {"record": "retraction", "inference_id": id_, "producer": by, "created_at": at(minutes)} | stated
 
 
 def demonstration(id_: str, text: str | None = None, answer: str = "right", by: str = "rule:seed") -> Record:

@@ -16,6 +16,7 @@ held as (
         (select count(*) from demonstrations) as demonstrations,
         (select count(*) from ratings) as ratings,
         (select count(*) from preferences) as preferences,
+        (select count(*) from retractions) as retractions,
         (select count(*) from quarantined_rows) as in_quarantine,
         (select count(*) from quarantined_rows where resolved_seq is null) as waiting,
         (select count(*) from failures) as failures,
@@ -26,7 +27,7 @@ final as (
     select
         *,
         read = stored + known + quarantined
-            and stored = inferences + corrections + feedback + ratings + demonstrations + preferences
+            and stored = inferences + corrections + feedback + ratings + demonstrations + preferences + retractions
             and quarantined = in_quarantine as reconciles
     from passes, held
 )

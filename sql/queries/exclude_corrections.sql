@@ -1,18 +1,21 @@
 -- Input: incoming(correction_id, answer, said), the corrected and the model's output in the scorer's canonical form.
 -- Parameter: $pinned_seq. Decides anew, for each correction, whether and why it is left out.
--- An author's later correction supersedes the earlier; what agrees with the model corrects nothing; agreement is used
--- once. What contradicts something else is decided after this.
+-- What was taken back is; an author's later correction supersedes the earlier, also where it is itself taken back by
+-- another; what agrees with the model corrects nothing; agreement is used once. What contradicts something else is
+-- decided after this.
 update corrections
 set excluded_because = final.reason
 from (
     with pinned as (
         select
             correction_id, corrections.inference_id, inferences.input_hash, said, answer, corrections.created_at,
+            retracted.reason as retracted_because,
             row_number() over (
                 partition by corrections.inference_id, corrected_by order by corrections.created_at desc, correction_id
             ) as age
         from corrections
         join incoming using (correction_id)
+        left join retracted_at($pinned_seq) as retracted using (content_hash)
         left join inferences
             on corrections.inference_id = inferences.inference_id
             and inferences.ingest_seq <= $pinned_seq
@@ -20,7 +23,7 @@ from (
     ),
 
     latest as (
-        select * from pinned where age = 1 and answer <> said
+        select * from pinned where age = 1 and answer <> said and retracted_because is null
     ),
 
     repeats as (
@@ -34,6 +37,7 @@ from (
         select
             pinned.correction_id,
             case
+                when pinned.retracted_because is not null then pinned.retracted_because
                 when pinned.input_hash is null then 'its inference has not arrived'
                 when pinned.age > 1 then 'superseded by its author'
                 when pinned.answer = pinned.said then 'agrees with the model'

@@ -1,15 +1,24 @@
--- Parameters: $pinned_seq, $copies. Pairs of a better and a worse answer on the training side: preferences, corrections
--- with what the model had said, and the best rated answer to an input with a worse rated one. how, model_version: how a
--- derived pair was made, and who gave its rejected answer; null for a preference. Of a group of near-duplicates, the
--- `copies` that came in last. Grain: one row a pair of texts for an input; signal_id is that of what the pair rests on.
-with usable_corrections as (
+-- Parameters: $pinned_seq, $copies. Pairs of a better and a worse answer on the training side: preferences but ties,
+-- corrections with what the model had said, and the best rated answer to an input with a worse rated one. how,
+-- model_version: how a derived pair was made, and who gave its rejected answer; null for a preference. Of a group of
+-- near-duplicates, the `copies` that came in last. Grain: one row a pair of texts for an input; signal_id is that of
+-- what the pair rests on.
+with retracted as (
+    select content_hash from retracted_at($pinned_seq)
+),
+
+usable_corrections as (
     select * from signals_at($pinned_seq) as signals where signal = 'correction' and excluded_because is null
 ),
 
 faulted as (
-    select inference_id from corrections where ingest_seq <= $pinned_seq
+    select inference_id
+    from corrections
+    where ingest_seq <= $pinned_seq and content_hash not in (select content_hash from retracted)
     union
-    select inference_id from feedback where value = 'down' and ingest_seq <= $pinned_seq
+    select inference_id
+    from feedback
+    where value = 'down' and ingest_seq <= $pinned_seq and content_hash not in (select content_hash from retracted)
     union
     select inference_id from checks where ingest_seq <= $pinned_seq
 ),
@@ -23,6 +32,7 @@ stars as (
     from ratings
     join inferences using (inference_id)
     where greatest(ratings.ingest_seq, inferences.ingest_seq) <= $pinned_seq
+      and ratings.content_hash not in (select content_hash from retracted)
     qualify row_number() over (
         partition by inferences.inference_id order by ratings.value, ratings.created_at desc, ratings.rating_id
     ) = 1
@@ -41,7 +51,8 @@ preferred as (
         null as stratum, producer, source, content_hash, null as cluster_id, ingest_seq,
         null as how, null as model_version
     from preferences
-    where ingest_seq <= $pinned_seq
+    left join details using (content_hash)
+    where ingest_seq <= $pinned_seq and degree is distinct from 0
 ),
 
 corrected as (

@@ -1,6 +1,9 @@
--- Parameter: $pinned_seq. Every pair of a better and a worse answer: preferences, and corrections with what the model
--- said. Grain: one row a pair.
-select preference_id as signal_id, input, chosen, rejected from preferences
+-- Parameter: $pinned_seq. Every pair of a better and a worse answer: preferences that are no ties, and corrections with
+-- what the model said. Grain: one row a pair.
+select preference_id as signal_id, input, chosen, rejected
+from preferences
+left join details using (content_hash)
+where degree is distinct from 0 and ingest_seq <= $pinned_seq
 union all
 select signal_id, signals.input, answer as chosen, inferences.output as rejected
 from signals_at($pinned_seq) as signals

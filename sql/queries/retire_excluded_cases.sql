@@ -1,5 +1,5 @@
--- Parameters: $round_id, $pinned_seq. Cases whose answer does not stand any more: the correction was superseded or
--- contradicted, the confirmed call was corrected or thumbed down.
+-- Parameters: $round_id, $pinned_seq. Cases whose answer does not stand any more: the correction was superseded,
+-- contradicted or retracted, the confirmed call was corrected or thumbed down.
 update regression_cases
 set retired_round = $round_id, retired_because = coalesce(final.excluded_because, 'its answer was found wrong')
 from (

@@ -6,7 +6,9 @@ with typed as materialized (
         record.inference_id as inference_id,
         record.corrected_output as corrected_output,
         record.producer as corrected_by,
-        make_timestamp(epoch_us(try_cast(record.created_at as timestamptz))) as created_at
+        make_timestamp(epoch_us(try_cast(record.created_at as timestamptz))) as created_at,
+        record.licence as licence,
+        record.guideline as guideline
     from parsed
     where is_exact
       and record.record = 'correction'
@@ -14,6 +16,9 @@ with typed as materialized (
       and record.corrected_output <> ''
       and is_producer(record.producer)
       and is_moment(record.created_at)
+      and is_answer(record.corrected_output)
+      and record.licence is distinct from ''
+      and record.guideline is distinct from ''
 ),
 
 final as (
@@ -21,7 +26,8 @@ final as (
         *,
         sha256(concat_ws(
             ' ', 'correction', len(inference_id), inference_id, len(corrected_output), corrected_output,
-            len(corrected_by), corrected_by, epoch_us(created_at)
+            len(corrected_by), corrected_by, epoch_us(created_at),
+            stated('licence', licence), stated('guideline', guideline)
         )) as content_hash,
         regexp_matches(corrected_output, $suspicious) as is_suspicious
     from typed

@@ -8,7 +8,9 @@ with typed as materialized (
         record.messages[-1].content as output,
         record.producer as producer,
         coalesce(record.slices::varchar, '{}') as slices,
-        make_timestamp(epoch_us(try_cast(record.created_at as timestamptz))) as created_at
+        make_timestamp(epoch_us(try_cast(record.created_at as timestamptz))) as created_at,
+        record.licence as licence,
+        record.guideline as guideline
     from parsed
     where is_exact
       and record.record = 'demonstration'
@@ -21,6 +23,10 @@ with typed as materialized (
       )) = 0
       and is_producer(record.producer)
       and is_moment(record.created_at)
+      and is_answer(record.messages[-1].content)
+      and record.tools is null
+      and record.licence is distinct from ''
+      and record.guideline is distinct from ''
       and is_slices(record.slices)
 ),
 
@@ -33,7 +39,8 @@ final as (
         *,
         sha256(concat_ws(
             ' ', 'demonstration', len(demonstration_id), demonstration_id, input_hash, len(output), output,
-            len(producer), producer, epoch_us(created_at), slices
+            len(producer), producer, epoch_us(created_at), slices,
+            stated('licence', licence), stated('guideline', guideline)
         )) as content_hash,
         regexp_matches(input, $suspicious) or regexp_matches(output, $suspicious) as is_suspicious
     from hashed

@@ -8,7 +8,9 @@ with typed as materialized (
         record.output as output,
         record.model_version as model_version,
         coalesce(record.slices::varchar, '{}') as slices,
-        make_timestamp(epoch_us(try_cast(record.created_at as timestamptz))) as created_at
+        make_timestamp(epoch_us(try_cast(record.created_at as timestamptz))) as created_at,
+        record.licence as licence,
+        record.guideline as guideline
     from parsed
     where is_exact
       and record.record = 'inference'
@@ -21,6 +23,10 @@ with typed as materialized (
       and record.output is not null
       and record.model_version <> ''
       and is_moment(record.created_at)
+      and is_answer(record.output)
+      and record.tools is null
+      and record.licence is distinct from ''
+      and record.guideline is distinct from ''
       and is_slices(record.slices)
 ),
 
@@ -33,7 +39,8 @@ final as (
         *,
         sha256(concat_ws(
             ' ', 'inference', len(inference_id), inference_id, input_hash, len(output), output,
-            len(model_version), model_version, epoch_us(created_at), slices
+            len(model_version), model_version, epoch_us(created_at), slices,
+            stated('licence', licence), stated('guideline', guideline)
         )) as content_hash,
         regexp_matches(input, $suspicious) or regexp_matches(output, $suspicious) as is_suspicious
     from hashed

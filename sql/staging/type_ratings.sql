@@ -6,7 +6,9 @@ with typed as materialized (
         record.inference_id as inference_id,
         record.value as value,
         record.producer as producer,
-        make_timestamp(epoch_us(try_cast(record.created_at as timestamptz))) as created_at
+        make_timestamp(epoch_us(try_cast(record.created_at as timestamptz))) as created_at,
+        record.licence as licence,
+        record.guideline as guideline
     from parsed
     where is_exact
       and record.record = 'rating'
@@ -14,13 +16,16 @@ with typed as materialized (
       and record.value between 1 and 5
       and is_producer(record.producer)
       and is_moment(record.created_at)
+      and record.licence is distinct from ''
+      and record.guideline is distinct from ''
 ),
 
 final as (
     select
         *,
         sha256(concat_ws(
-            ' ', 'rating', len(inference_id), inference_id, value, len(producer), producer, epoch_us(created_at)
+            ' ', 'rating', len(inference_id), inference_id, value, len(producer), producer, epoch_us(created_at),
+            stated('licence', licence), stated('guideline', guideline)
         )) as content_hash,
         $suspicious = '' as is_suspicious
     from typed

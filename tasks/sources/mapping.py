@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from tasks.records import printable, sha256
-from tasks.sources.settings import IDS, Path, RecordMapping, parse_path, parse_text
+from tasks.sources.settings import IDS, OPTIONAL, Path, RecordMapping, parse_path, parse_text
 
 Row = dict[str, Any]
 Getter = Callable[[Row], Any]
@@ -22,7 +22,7 @@ Convert = Callable[[Any], Any]
 MapRow = Callable[[str], list[str]]
 
 # `developer` is what newer chat APIs call the system's turn.
-_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 _UP = {"up", "yes", "true", "1", "like", "good", "positive", "thumbs_up", "thumbs-up", "👍"}
 _DOWN = {"down", "no", "false", "0", "-1", "dislike", "bad", "negative", "thumbs_down", "thumbs-down", "👎"}
 _EPOCH = re.compile(r"\d{9,10}(\.\d+)?|\d{12,13}")
@@ -105,9 +105,12 @@ def _record(mapping: RecordMapping) -> Callable[[Row], str]:
         for key, field in fields:
             try:
                 values[key] = field(row)
+            except MissingError as error:
+                if key not in OPTIONAL:
+                    raise ValueError(f"{mapping.record}: {key}: {error}") from error
             except ValueError as error:
                 raise ValueError(f"{mapping.record}: {key}: {error}") from error
-        return json_text(values)
+        return json_text({key: value for key, value in values.items() if value is not None})
 
     return record
 
@@ -124,9 +127,9 @@ def _converter(mapping: RecordMapping, key: str) -> Convert:
         return to_thumb if mapping.record == "thumb" else to_rating
     if key == "created_at":
         return _moments(mapping.timezone)
-    if key in IDS or key == "model_version":
+    if key in IDS:
         return to_name
-    return {"messages": to_messages, "producer": to_producer}.get(key, to_answer)
+    return _CONVERTERS.get(key, to_answer)
 
 
 def compile_value(value: Any) -> Getter:
@@ -289,6 +292,15 @@ def to_rating(value: Any) -> float:
     raise ValueError(f"{_shown(value)} is no number")
 
 
+def to_flag(value: Any) -> bool:
+    """True or false, by the words that thumbs are given by.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    return to_thumb(value) == "up"
+
+
 def _moments(timezone: str | None) -> Convert:
     """A converter to a moment by ISO 8601, from such a text, or from seconds or milliseconds since 1970."""
     zone = ZoneInfo(timezone) if timezone else None
@@ -325,11 +337,11 @@ def _from_iso(text: str) -> datetime:
         raise ValueError(f"{_shown(text)} is no time; write one such as 2026-03-01T12:00:00Z") from error
 
 
-def to_messages(value: Any) -> list[dict[str, str]]:
-    """Chat messages as `{role, content}`, from a list of them (lists in it are joined), or the JSON text of one.
+def to_messages(value: Any) -> list[Row]:
+    """Chat messages in OpenAI's spelling, from a list of them (lists in it are joined), or the JSON text of one.
 
     Raises:
-        ValueError: a message that is more than text, such as a tool call or an image; those cannot be mapped yet.
+        ValueError: a message that is more than text and calls of tools, such as an image; those cannot be mapped yet.
     """
     if type(value) is str:
         value = _opened(value)
@@ -344,16 +356,55 @@ def to_messages(value: Any) -> list[dict[str, str]]:
     return messages
 
 
-def _message(message: Any, place: int) -> dict[str, str]:
+def _message(message: Any, place: int) -> Row:
     if type(message) is not dict:
         raise ValueError(f"message {place} is {_kind(message)}, and must be a mapping with role and content")
     role = message.get("role")
     if type(role) is not str or role not in _ROLES:
-        raise ValueError(f"message {place} has the role {_shown(role)}; only system, user and assistant can be mapped")
-    if message.get("tool_calls") or message.get("function_call"):
-        raise ValueError(f"message {place} calls tools; tool calls cannot be mapped yet")
-    content = message.get("content")
-    return {"role": _ROLES[role], "content": content if type(content) is str else _only_text(content, place)}
+        raise ValueError(f"message {place} has the role {_shown(role)}; system, user, assistant and tool can be mapped")
+    if message.get("function_call"):
+        raise ValueError(f"message {place} has a function_call, which came before tool_calls and cannot be mapped")
+    calls, content = message.get("tool_calls"), message.get("content")
+    turn: Row = {"role": _ROLES[role]}
+    if content or not calls:
+        turn["content"] = content if type(content) is str else _only_text(content, place)
+    if calls:
+        turn["tool_calls"] = _calls(calls, place)
+    if role == "tool":
+        turn["tool_call_id"] = message.get("tool_call_id")
+    return turn
+
+
+def _calls(calls: Any, place: int) -> list[Row]:
+    """Calls of tools without what a log has beside; arguments that are no text yet become one."""
+    try:
+        return [
+            {
+                "id": call["id"],
+                "type": "function",
+                "function": {"name": call["function"]["name"], "arguments": _json_of(call["function"]["arguments"])},
+            }
+            for call in calls
+        ]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"message {place} calls tools, but not as id and function with name and arguments") from error
+
+
+def _json_of(arguments: Any) -> str:
+    return arguments if type(arguments) is str else json_text(arguments)
+
+
+def to_tools(value: Any) -> list[Any] | None:
+    """Definitions of tools, from a list of them or the JSON text of one; None where there are none in it.
+
+    Raises:
+        ValueError: it is no list.
+    """
+    if type(value) is str:
+        value = _opened(value)
+    if type(value) is not list:
+        raise ValueError("is no list of tools")
+    return value or None
 
 
 def _only_text(content: Any, place: int) -> str:
@@ -366,8 +417,8 @@ def _only_text(content: Any, place: int) -> str:
     raise ValueError(f"message {place} has parts other than one text; images and other parts cannot be mapped yet")
 
 
-def to_answer(value: Any) -> str:
-    """A text; the content of a chat message, or of a list of one; or else the value as JSON text.
+def to_answer(value: Any) -> str | Row:
+    """A text; the content of a chat message, or of a list of one; a message that calls tools; or else JSON text.
 
     Raises:
         ValueError: see `to_messages`.
@@ -378,7 +429,10 @@ def to_answer(value: Any) -> str:
         if len(value) > 1:
             raise ValueError(f"has {len(value)} messages, and an answer is one")
         value = value[0]
-    return _message(value, 0)["content"] if is_message(value) else json_text(value)
+    if not is_message(value):
+        return json_text(value)
+    turn = _message(value, 0)
+    return turn if "tool_calls" in turn else str(turn["content"])
 
 
 def is_message(value: Any) -> bool:
@@ -396,3 +450,13 @@ def _shown(value: Any) -> str:
 def _kind(value: Any) -> str:
     names = {dict: "a mapping", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")
+
+
+_CONVERTERS: dict[str, Convert] = {
+    "messages": to_messages,
+    "tools": to_tools,
+    "producer": to_producer,
+    **dict.fromkeys(("model_version", "licence", "guideline", "rubric", "reason"), to_name),
+    **dict.fromkeys(("scale", "degree"), to_rating),
+    "is_close": to_flag,
+}

@@ -306,7 +306,9 @@ def compile_traces(config: MlflowSourceConfig) -> MapRow:
             raise ValueError("the trace has no root span that can be read")
         try:
             # What `messages` and `output` may lead into is left as it is.
-            found = row if config.messages is not None else row | {"request": find_messages(row["request"])}
+            found = row | {"tools": find_tools(row["request"])}
+            if config.messages is None:
+                found = found | {"request": find_messages(row["request"])}
             if config.output is None:
                 found = found | {"response": find_answer(row["response"], row["state"])}
             return map_row(found) + [json_text(signal) for signal in _signals(row, config)]
@@ -330,6 +332,7 @@ def _inference(config: MlflowSourceConfig) -> RecordMapping:
             "model_version": config.model_version,
             "created_at": "$.created_at",
             "slices": config.slices,
+            "tools": "$.tools",
         }
     )
 
@@ -355,6 +358,14 @@ def find_messages(request: Any) -> list[Any]:
         "inference: no messages are found in the request; say where they are with messages: in the source's config, "
         "as in [{role: user, content: $.request.question}]"
     )
+
+
+def find_tools(request: Any) -> list[Any] | None:
+    """The definitions of tools in a request: `{"tools": [...]}`, also within a request of one argument."""
+    while isinstance(request, dict) and "tools" not in request and len(request) == 1:
+        request = next(iter(request.values()))
+    tools = request.get("tools") if isinstance(request, dict) else None
+    return tools if isinstance(tools, list) else None
 
 
 def find_answer(response: Any, state: str) -> Any:

@@ -4,10 +4,10 @@ They are read as any other file is, by the mappings that `tasks.sources.settings
 `openai_fine_tuning` and `openai_preference`.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from tasks.chat import answer_message, read_input
 from tasks.errors import SourceError
 from tasks.sources.mapping import json_text
 
@@ -15,15 +15,16 @@ from tasks.sources.mapping import json_text
 def export_chat(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """A line of the chat format for each row: its `input` with the right answer after it.
 
-    A row is one of the demonstrations (`input`, `output`) or of the corrections (`input`, `corrected_output`), where
-    `input` is the JSON text of messages. Lines have no end of line; there is one for each row, in its order.
+    A row is one of the demonstrations (`input`, `output`) or of the corrections (`input`, `corrected_output`), its
+    texts as the state holds them. Lines have no end of line; there is one for each row, in its order.
 
     Raises:
         SourceError: a row without input (a correction whose inference has not come in) or without an answer.
     """
     for row in rows:
         answer = _one_of(row, "corrected_output", "output")
-        yield json_text({"messages": [*_messages(row), _assistant(answer)]})
+        messages, tools = read_input(_one_of(row, "input"))
+        yield json_text({"messages": [*messages, answer_message(answer)]} | ({"tools": tools} if tools else {}))
 
 
 def export_preferences(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
@@ -36,22 +37,14 @@ def export_preferences(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         SourceError: a row without input or without one of the answers.
     """
     for row in rows:
+        messages, tools = read_input(_one_of(row, "input"))
         yield json_text(
             {
-                "input": {"messages": _messages(row), "tools": [], "parallel_tool_calls": True},
-                "preferred_output": [_assistant(_one_of(row, "corrected_output", "chosen"))],
-                "non_preferred_output": [_assistant(_one_of(row, "model_output", "rejected"))],
+                "input": {"messages": messages, "tools": tools or [], "parallel_tool_calls": True},
+                "preferred_output": [answer_message(_one_of(row, "corrected_output", "chosen"))],
+                "non_preferred_output": [answer_message(_one_of(row, "model_output", "rejected"))],
             }
         )
-
-
-def _messages(row: Mapping[str, Any]) -> list[dict[str, str]]:
-    messages: list[dict[str, str]] = json.loads(_one_of(row, "input"))
-    return messages
-
-
-def _assistant(content: str) -> dict[str, str]:
-    return {"role": "assistant", "content": content}
 
 
 def _one_of(row: Mapping[str, Any], *keys: str) -> str:

@@ -13,22 +13,29 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
-Kind = Literal["inference", "correction", "thumb", "rating", "demonstration", "preference"]
+Kind = Literal["inference", "correction", "thumb", "rating", "demonstration", "preference", "retraction"]
 OnMalformed = Literal["refuse", "quarantine"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
 Text = Annotated[str, Field(min_length=1)]
 Names = tuple[Annotated[str, Field(pattern=r"^[^`]+$")], ...]
 
-_SIGNAL = ("inference_id", "value", "producer", "created_at")
-# Each kind's keys; `slices` may be left out where it stands.
+_TERMS = ("licence", "guideline")
+_MORE = ("slices", "tools")
+_STRENGTH = ("scale", "degree", "rubric", "is_close")
+_SIGNAL = ("inference_id", "value", "producer", "created_at", *_TERMS)
+# Each kind's keys.
 KEYS: dict[str, tuple[str, ...]] = {
-    "inference": ("inference_id", "messages", "output", "model_version", "created_at", "slices"),
-    "correction": ("inference_id", "corrected_output", "producer", "created_at"),
+    "inference": ("inference_id", "messages", "output", "model_version", "created_at", *_MORE, *_TERMS),
+    "correction": ("inference_id", "corrected_output", "producer", "created_at", *_TERMS),
     "thumb": _SIGNAL,
     "rating": _SIGNAL,
-    "demonstration": ("demonstration_id", "messages", "producer", "created_at", "slices"),
-    "preference": ("preference_id", "messages", "chosen", "rejected", "producer", "created_at", "slices"),
-}
+    "demonstration": ("demonstration_id", "messages", "producer", "created_at", *_MORE, *_TERMS),
+    "preference": (
+        "preference_id", "messages", "chosen", "rejected", "producer", "created_at", *_MORE, *_STRENGTH, *_TERMS
+    ),
+    "retraction": ("inference_id", "producer", "created_at", "reason"),
+}  # fmt: skip
+OPTIONAL = frozenset((*_MORE, "reason", *_TERMS, *_STRENGTH))  # may be left out, by a mapping or by a row
 IDS = ("inference_id", "demonstration_id", "preference_id")
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -39,14 +46,21 @@ PRESETS: dict[str, dict[str, Any]] = {
         "output": "$.response.choices[0].message",
         "model_version": "$.response.model",
         "created_at": "$.response.created",
+        "tools": "$.request.tools",
     },
-    "openai_fine_tuning": {"record": "demonstration", "demonstration_id": "$row", "messages": "$.messages"},
+    "openai_fine_tuning": {
+        "record": "demonstration",
+        "demonstration_id": "$row",
+        "messages": "$.messages",
+        "tools": "$.tools",
+    },
     "openai_preference": {
         "record": "preference",
         "preference_id": "$row",
         "messages": "$.input.messages",
         "chosen": "$.preferred_output",
         "rejected": "$.non_preferred_output",
+        "tools": "$.input.tools",
     },
 }
 
@@ -179,7 +193,7 @@ class RecordMapping(BaseModel):
         given, known = self.__pydantic_extra__, KEYS[self.record]
         if unknown := [key for key in given if key not in known]:
             raise ValueError(f"a {self.record} has no key {unknown[0]}; its keys are {', '.join(known)}")
-        if missing := [key for key in known if key not in given and key != "slices"]:
+        if missing := [key for key in known if key not in given and key not in OPTIONAL]:
             raise ValueError(f"a {self.record} needs {' and '.join(missing)}; give each a path, a text or a constant")
         for key in IDS:
             if isinstance(given.get(key), str) and isinstance(parse_text(given[key]), str):
@@ -221,7 +235,7 @@ def _expand_one(given: Any) -> Any:
     preset = PRESETS.get(given["preset"]) if isinstance(given["preset"], str) else None
     if preset is None:
         raise ValueError(f"there is no preset {given['preset']!r}; there are {', '.join(PRESETS)}")
-    if missing := [key for key in KEYS[preset["record"]] if key not in preset | changes and key != "slices"]:
+    if missing := [key for key in KEYS[preset["record"]] if key not in preset | changes and key not in OPTIONAL]:
         example = f"{{preset: {given['preset']}, producer: person:NAME, created_at: 2026-03-01T00:00:00Z}}"
         raise ValueError(f"rows of {given['preset']} do not say {' and '.join(missing)}; write records: {example}")
     return preset | changes
@@ -230,7 +244,14 @@ def _expand_one(given: Any) -> Any:
 Records = Annotated[tuple[RecordMapping, ...] | None, BeforeValidator(_expand)]
 
 
-class FilesSourceConfig(Model):
+class Terms(Model):
+    """What is true of all that a source holds, unless a row says otherwise: licence or consent, guideline's version."""
+
+    licence: Text | None = None
+    guideline: Text | None = None
+
+
+class FilesSourceConfig(Terms):
     """Files that `path` (a glob; local, or a URL that fsspec opens with the options in `storage`) matches."""
 
     type: Literal["files"] = "files"
@@ -242,7 +263,7 @@ class FilesSourceConfig(Model):
     on_malformed: OnMalformed = "quarantine"
 
 
-class SqlSourceConfig(Model):
+class SqlSourceConfig(Terms):
     """Rows of a query, those whose `cursor` column is beyond the last one seen.
 
     The query is asked for rows beyond it from outside, or, where that is slow, from within: it may use `:cursor`.
@@ -288,7 +309,7 @@ class SqlSourceConfig(Model):
         return self
 
 
-class MlflowSourceConfig(Model):
+class MlflowSourceConfig(Terms):
     """Traces of an MLflow experiment with their assessments.
 
     `model_version`, `slices`, and, where the shape of requests does not say it, `messages` and `output` are values of a

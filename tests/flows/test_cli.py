@@ -269,9 +269,11 @@ def test_names_from_data_are_text_and_no_markup(
         {"created_at": datetime(2026, 3, 2), "event": "moved", "from_version": None, "to_version": "1",
          "moved_by": "person:maria", "reason": text}
     ]  # fmt: skip
+    found["rows"][0] |= {"licence": text}
     print_lineage(found)
     shown = capsys.readouterr().out
     assert f"({text})" in shown
+    assert f"licence: {text} (1 row)" in shown
     if any(row["producer"] == f"person:{text}" for row in found["rows"]):
         assert f"person:{text}" in shown
     stands = status(workload.config)
@@ -356,3 +358,14 @@ def test_where_there_are_no_clusters_it_says_so(tmp_path: Path) -> None:
     workload = make_workload(tmp_path / "workload")
     workload.collect("a", traffic(failures=1))
     assert "no classes of failures yet" in flywheel("clusters", "list", "--config", config_of(workload)).stdout
+
+
+def test_a_correction_is_taken_back_by_its_id(workload: Workload) -> None:
+    workload.collect("a", traffic(failures=1))
+    id_ = workload.value("select correction_id from corrections")
+    result = flywheel("retract", id_[:10], "--by", "lead", "--reason", "wrong", "--config", config_of(workload))
+    assert result.exit_code == 0, result.output
+    assert "The correction of f000 by person:maria is out, from the next round on." in result.output
+    assert workload.value("select excluded_because from corrections") == "retracted by person:lead: wrong"
+    said = refused("retract", "zz", "--by", "lead", "--reason", "x", "--config", config_of(workload))
+    assert "no correction has an id that begins with zz" in said

@@ -21,7 +21,10 @@ from tests.conftest import (
     inference,
     lines,
     make_workload,
+    preference,
     quarantining,
+    rating,
+    retraction,
     thumb,
     traffic,
 )
@@ -54,6 +57,34 @@ def test_each_record_goes_to_its_table(workload: Workload) -> None:
     assert counts(found) == (14, 14, 0, 0)
     assert found.by_kind == {"inferences": 5, "corrections": 2, "thumbs": 3, "demonstrations": 4}
     assert reconciles(workload)
+
+
+def test_licence_and_guideline_are_kept_with_every_signal(tmp_path: Path) -> None:
+    """A source may say what is true of all it holds; a record's own word goes before it."""
+    path = tmp_path / "traffic" / "*.jsonl"
+    stated = {"licence": "terms of use", "guideline": "v2"}
+    workload = make_workload(tmp_path, sources=[{"name": "production", "path": str(path)} | stated])
+    records = [inference("i1"), correction("i1"), inference("i2"), thumb("i2"), demonstration("d1"), preference("p1")]
+    own = correction("i3") | {"licence": "CC0-1.0"}
+    strength = {"scale": 5, "degree": 2, "rubric": "tone", "is_close": True}
+    found = workload.collect("a", [*records, inference("i3"), own, preference("p2", **strength)])
+    assert counts(found) == (9, 9, 0, 0)
+    terms = workload.rows("select signal_id, licence, guideline from signals_at(9) where licence <> 'terms of use'")
+    correction_id = workload.value("select correction_id from corrections where inference_id = 'i3'")
+    assert terms == [{"signal_id": correction_id, "licence": "CC0-1.0", "guideline": "v2"}]
+    assert workload.value("select count(*) from signals_at(9) where guideline = 'v2'") == 4
+    query = (
+        f"select {', '.join(strength)} from preferences join details using (content_hash) where preference_id = 'p2'"
+    )
+    assert workload.rows(query) == [strength]
+    again = make_workload(tmp_path, sources=[{"name": "production", "path": str(path)}])
+    assert counts(again.collect("b", records)) == (6, 0, 6, 0)
+
+
+def test_a_calls_consent_is_that_of_its_correction_and_of_its_confirmation(workload: Workload) -> None:
+    consent = {"licence": "consent 7"}
+    workload.collect("a", [inference("i1") | consent, correction("i1"), inference("i2") | consent, thumb("i2")])
+    assert workload.value("select list(licence) from signals_at(9)") == ["consent 7"] * 2
 
 
 def test_a_stored_row_names_source_producer_time_and_hash(workload: Workload) -> None:
@@ -293,7 +324,10 @@ RECORDS = st.one_of(
     IDS.map(inference),
     st.builds(correction, IDS, st.sampled_from(["x", "y"]), PEOPLE, st.integers(1, 3)),
     st.builds(thumb, IDS, st.sampled_from(["up", "down"]), PEOPLE),
+    st.builds(rating, IDS, st.integers(1, 5), PEOPLE),
+    st.builds(retraction, IDS, PEOPLE, st.integers(1, 3)),
     st.sampled_from(["d1", "d2"]).map(demonstration),
+    st.sampled_from([0, 2]).map(lambda degree: preference(f"p{degree}", scale=5, degree=degree, licence="x")),
 )
 LINES = st.one_of(RECORDS.map(json.dumps), st.sampled_from(["nonsense", '{"record": 1}']))
 CONTENT = {
@@ -301,6 +335,10 @@ CONTENT = {
     "corrections": "correction_id, inference_id, input, model_output, corrected_output, corrected_by",
     "feedback": "feedback_id, inference_id, value, producer",
     "demonstrations": "demonstration_id, input, output",
+    "ratings": "rating_id, inference_id, value, producer",
+    "preferences": "preference_id, input, chosen, rejected",
+    "retractions": "retraction_id, inference_id, producer",
+    "details": "content_hash, licence, scale, degree",
 }
 
 

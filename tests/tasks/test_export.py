@@ -12,7 +12,7 @@ from tasks.blend import blend
 from tasks.errors import ConfigError, StateError
 from tasks.export import export
 from tasks.snapshots import read_conversations
-from tests.conftest import Workload, correction, demonstration, inference, make_workload, thumb, traffic
+from tests.conftest import Workload, correction, demonstration, inference, make_workload, preference, thumb, traffic
 from tests.tasks.test_train import TEMPLATE
 
 
@@ -38,7 +38,13 @@ def test_a_correction_is_a_better_and_a_worse_answer(workload: Workload, tmp_pat
     assert line["non_preferred_output"][0]["content"] == "no"
 
 
-@pytest.mark.parametrize("layout", ["chat", "preferences", "trl-sft", "trl-dpo"])
+def test_a_tie_is_no_pair(workload: Workload, tmp_path: Path) -> None:
+    tied, close = preference("p1", "one", "other", scale=5, degree=0), preference("p2", scale=5, degree=1)
+    assert workload.collect("a", [tied, close, preference("p3")]).by_kind == {"preferences": 3}
+    assert export(workload.config, "preferences", tmp_path / "p.jsonl") == 2
+    assert "other" not in (tmp_path / "p.jsonl").read_text()
+
+
 def test_what_a_round_would_leave_out_is_not_exported(workload: Workload, tmp_path: Path, layout: str) -> None:
     """A revised correction, two people who disagree, and one that agrees with the model, before there was any round."""
     calls = [inference(f"i{n}") for n in range(3)]

@@ -20,7 +20,9 @@ from tests.conftest import Workload, correction, demonstration, inference, make_
 def closed(tmp_path_factory: pytest.TempPathFactory) -> Workload:
     """A round that ended in version 1, and traffic of a second one that has not begun."""
     workload = make_workload(tmp_path_factory.mktemp("lineage"))
-    workload.collect("a", traffic(failures=20, successes=30, given=10))
+    stated = {"licence": "CC-BY-4.0", "guideline": "v3"}
+    records = [record | (stated if record["record"] != "thumb" else {}) for record in traffic(20, 30, 10)]
+    workload.collect("a", records)
     round_ = workload.to_gate(lambda role, case: role == "challenger" or case["stratum"] != "failure")
     with writing(workload.config, round_, "gate"):
         pass
@@ -81,6 +83,14 @@ def test_each_training_row_names_source_producer_and_kind(closed: Workload) -> N
     assert (found["round"], found["verdict"], found["trained_after"]["label"]) == (1, "promote", "base")
     assert [move["event"] for move in found["moves"]] == ["intended", "moved"]
     json.dumps(found, default=str, allow_nan=False)
+
+
+def test_each_training_row_names_its_licence_and_guideline(closed: Workload) -> None:
+    """The licence of a confirmed call is the call's; the guideline would be that of who confirmed it."""
+    rows = lineage(closed.config, "1")["rows"]
+    assert {row["licence"] for row in rows} == {"CC-BY-4.0"}
+    stated = {(row["inference_id"] or "d")[0]: row["guideline"] for row in rows}
+    assert stated == {"f": "v3", "d": "v3", "s": None}
 
 
 def test_each_training_row_leads_back_to_the_record_it_came_from(closed: Workload) -> None:

@@ -14,7 +14,19 @@ from tasks.errors import StateError
 from tasks.pairs import list_pairs
 from tasks.rounds import has_work, read_evidence
 from tasks.snapshots import read_conversations
-from tests.conftest import SYSTEM, Record, Workload, at, correction, distinct, inference, make_workload, thumb, traffic
+from tests.conftest import (
+    SYSTEM,
+    Record,
+    Workload,
+    at,
+    correction,
+    distinct,
+    inference,
+    make_workload,
+    retraction,
+    thumb,
+    traffic,
+)
 
 BETTER: dict[str, Any] = {"task": "better_answer", "scorer": {"type": "none"}}
 NOTHING_HELD_OUT = {"split": {"unseen": 0.0, "anchor": 0.0}}
@@ -154,3 +166,10 @@ def test_the_snapshot_of_sft_then_dpo_holds_both(tmp_path: Path) -> None:
     workload.collect("a", traffic(4, 8))
     made = blend(workload.config, workload.to_split())
     assert (made["corrections"], made["pairs"], made["rows"]) == (4, 4, 16)
+
+
+def test_a_tie_and_what_was_taken_back_make_no_pair(tmp_path: Path) -> None:
+    workload = make_workload(tmp_path, method="sft_then_dpo", **NOTHING_HELD_OUT)
+    tie = preference("p1") | {"scale": 5, "degree": 0}
+    found = pairs_of(workload, [*traffic(3, 3), tie, retraction("f000", minutes=5)])
+    assert {pair["inference_id"] for pair in found} == {"f001", "f002"}

@@ -11,22 +11,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.records import canonical_json, canonical_line, parse_record, sha256, user_text, utc
-from tests.conftest import correction, demonstration, inference, thumb
+from tests.conftest import correction, demonstration, inference, preference, rating, retraction, thumb
 
 
 def parse(record: Any) -> Any:
     return parse_record(json.dumps(record))
 
 
-@pytest.mark.parametrize("record", [inference("i", language="de"), correction("i"), thumb("i"), demonstration("d")])
+TERMS = {"licence": "CC-BY-4.0", "guideline": "v3"}
+WHOLE = [
+    inference("i", language="de") | TERMS,
+    correction("i") | TERMS,
+    thumb("i") | TERMS,
+    rating("i") | TERMS,
+    demonstration("d") | TERMS,
+    preference("p", slices={}, scale=8, degree=4, rubric="tone", is_close=False) | TERMS,
+    retraction("i", reason="misread"),
+]
+
+
+@pytest.mark.parametrize("record", [*WHOLE, correction("i"), thumb("i"), demonstration("d")])
 def test_each_kind_is_read_back_as_it_was_written(record: dict[str, Any]) -> None:
-    read = parse(record).model_dump(mode="json")
+    read = parse(record).model_dump(mode="json", exclude_none=True)
     read["created_at"] = read["created_at"].replace("Z", "+00:00")
     assert read == record
 
 
 USER = {"role": "user", "content": "u"}
 ANSWER = {"role": "assistant", "content": "a"}
+CALL = {"id": "c1", "type": "function", "function": {"name": "find", "arguments": "{}"}}
+CALLING = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+BROKEN = CALLING | {"tool_calls": [CALL | {"function": {"name": "find", "arguments": "[1"}}]}
 
 
 @pytest.mark.parametrize(
@@ -42,16 +57,48 @@ ANSWER = {"role": "assistant", "content": "a"}
         (inference("i") | {"created_at": "2026-03-01T12:00:00"}, "created_at: Input should have timezone info"),
         (inference("i") | {"created_at": "yesterday"}, "created_at: "),
         (inference("i") | {"messages": []}, "messages: "),
-        (inference("i") | {"messages": [USER, ANSWER]}, "the last message must be the user's"),
-        (inference("i") | {"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role: "),
-        (inference("i") | {"messages": [{"role": "user", "content": ""}]}, "messages.0.content: "),
+        (inference("i") | {"messages": [USER, ANSWER]}, "the last message must be the user's or a tool's"),
+        (inference("i") | {"messages": [{"role": "robot", "content": "x"}]}, "messages.0.role: "),
+        (inference("i") | {"messages": [{"role": "user", "content": ""}]}, "messages.0: content: the user's turn must"),
+        (
+            inference("i") | {"messages": [USER | {"tool_calls": [CALL]}]},
+            "messages.0: tool_calls belong to the assistant",
+        ),
+        (
+            inference("i") | {"messages": [CALLING, {"role": "tool", "content": "x"}]},
+            "messages.1: a tool's turn needs a",
+        ),
+        (inference("i") | {"messages": [USER | {"tool_call_id": "c1"}]}, "messages.0: a tool's turn needs a"),
+        (
+            inference("i") | {"messages": [CALLING | {"tool_calls": [CALL | {"id": ""}]}]},
+            "messages.0.tool_calls.0.id: ",
+        ),
+        (inference("i") | {"tools": [{"name": "f"}]}, "tools.0: a tool is {type: function"),
+        (inference("i") | {"output": USER}, "output: an answer is a text, or the assistant's message"),
+        (inference("i") | {"output": "\x1e{}"}, "output: must not begin with the control character U+001E"),
+        (
+            inference("i") | {"output": ANSWER | {"content": "\x1e{}"}},
+            "output: must not begin with the control character",
+        ),
+        (correction("i") | {"corrected_output": CALLING | {"colour": 1}}, "corrected_output: colour: "),
+        (correction("i") | {"corrected_output": BROKEN}, "corrected_output: the arguments of find are no JSON object"),
+        (demonstration("d") | {"messages": [USER, BROKEN]}, "the arguments of find are no JSON object"),
+        (demonstration("d") | {"messages": [USER, ANSWER | {"content": "\x1e"}]}, "must not begin with"),
         (inference("i") | {"slices": {"language": 3}}, "slices.language: "),
         (correction("i", corrected=""), "corrected_output: "),
         (correction("i", by="maria"), "producer: "),
         (correction("i", by="person:"), "producer: "),
         (thumb("i", value="sideways"), "value: "),
+        (thumb("i") | {"licence": ""}, "licence: "),
+        (preference("p", scale=7, degree=1), "scale must be 5 or 8"),
+        (preference("p", degree=1), "scale must be 5 or 8"),
+        (preference("p", scale=8, degree=0), "degree must be 1 to 4 on a scale of 8 points"),
+        (preference("p", scale=5, degree=3), "degree must be 0 to 2 on a scale of 5 points"),
+        (preference("p", scale=5, degree=True), "degree: "),
+        (preference("p", is_close="yes"), "is_close: "),
+        (retraction("i", reason=""), "reason: "),
         (demonstration("d") | {"messages": [USER]}, "messages: "),
-        (demonstration("d") | {"messages": [ANSWER, USER]}, "the user's and the assistant's"),
+        (demonstration("d") | {"messages": [ANSWER, USER]}, "the user's or a tool's, and the assistant's"),
     ],
 )
 def test_a_wrong_record_is_refused_with_its_key(record: Any, expected: str) -> None:

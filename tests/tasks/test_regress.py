@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.adapters import WEIGHTS, adapter_sha256
+from tasks.chat import Conversation
 from tasks.db import State
 from tasks.errors import FlywheelError
 from tasks.regress import _adapters, _answerer, _checked, _judge, _prompts, _rank
@@ -81,7 +82,7 @@ class Words:
 
 
 def test_a_case_that_leaves_no_room_for_an_answer_is_refused() -> None:
-    short, long = ([{"role": "user", "content": "word " * words}] for words in (5, 6))
+    short, long = (Conversation([{"role": "user", "content": "word " * words}], None) for words in (5, 6))
     assert _prompts(Words(), [short], 5) == [{"prompt_token_ids": [0, 1, 2, 3, 4]}]
     with pytest.raises(FlywheelError, match=r"has 6 tokens, which leaves no room .* raise it") as caught:
         _prompts(Words(), [long], 5)

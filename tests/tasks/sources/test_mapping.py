@@ -117,6 +117,23 @@ def test_a_number_under_an_id_becomes_text() -> None:
     assert "inference_id: is true or false" in refusal([CALL], ROW | {"id": True})
 
 
+def test_what_a_row_may_leave_out_is_left_out() -> None:
+    terms = {"licence": "$.consent", "guideline": "v{$.guide}"}
+    assert "licence" not in one(terms, {"consent": None})
+    record = one(terms, {"consent": "yes, 2026", "guide": 3})
+    assert (record["licence"], record["guideline"]) == ("yes, 2026", "v3")
+    preference = {
+        "record": "preference", "preference_id": "$.id", "messages": "$.m", "chosen": "$.a", "rejected": "$.b",
+        "producer": "person:{$.who}", "created_at": "$.at", "scale": 5, "degree": "$.much", "is_close": "$.close",
+    }  # fmt: skip
+    row = ROW | {"m": [{"role": "user", "content": "q"}], "a": "x", "b": "y", "who": "jo", "much": "2", "close": "no"}
+    (record,) = mapped([preference], row)
+    assert (record["scale"], record["degree"], record["is_close"]) == (5, 2, False)
+    taken_back = {"record": "retraction", "reason": "$.why"} | {key: THUMB[key] for key in ("inference_id", "producer")}
+    (record,) = mapped([taken_back | {"created_at": "$.at"}], ROW | {"who": "jo"})
+    assert "reason" not in record
+
+
 def test_the_row_itself_can_be_the_id() -> None:
     first = one({"inference_id": "$row"}, {})
     assert first["inference_id"] == sha256(ROW)
@@ -267,11 +284,14 @@ IMAGE = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        ({"role": "assistant", "content": None, "tool_calls": CALLS}, "calls tools; tool calls cannot be mapped yet"),
-        ({"role": "assistant", "content": "x", "tool_calls": CALLS}, "calls tools"),
+        (
+            {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]},
+            "calls tools, but not as id and function",
+        ),
+        ({"role": "assistant", "content": None, "function_call": {"name": "f"}}, "has a function_call"),
         ({"role": "assistant", "content": None}, "has no text as its content"),
         ({"role": "assistant", "content": IMAGE}, "images and other parts cannot be mapped yet"),
-        ({"role": "tool", "content": "x"}, "has the role 'tool'; only system, user and assistant can be mapped"),
+        ({"role": "function", "content": "x"}, "the role 'function'; system, user, assistant and tool can be mapped"),
         ({"role": ["user"], "content": "x"}, "has the role a list"),
     ],
 )
@@ -284,6 +304,25 @@ def test_chats_that_are_more_than_text_are_refused_with_that_reason(message: dic
     asked["request"]["messages"].insert(1, message)
     assert "inference: messages: message 1 " in (line := refusal("openai_chat_log", asked))
     assert expected in line
+
+
+def test_a_log_with_calls_of_tools_becomes_an_inference() -> None:
+    """What a log has beside the calls is left out, and arguments that are no text yet become one."""
+    call = {"id": "c", "index": 0, "type": "function", "function": {"name": "f", "arguments": {"id": 7}}}
+    calling = {"role": "assistant", "content": None, "refusal": None, "tool_calls": [call]}
+    kept = CALLS[0] | {"function": {"name": "f", "arguments": '{"id":7}'}}
+    log = json.loads(json.dumps(LOG))
+    log["request"]["messages"] += [calling, {"role": "tool", "tool_call_id": "c", "content": "gone", "name": "f"}]
+    log["request"]["tools"] = [{"type": "function", "function": {"name": "f"}}]
+    log["response"]["choices"][0]["message"] = calling
+    (record,) = mapped("openai_chat_log", log)
+    assert record["messages"][2:] == [
+        {"role": "assistant", "tool_calls": [kept]}, {"role": "tool", "content": "gone", "tool_call_id": "c"},
+    ]  # fmt: skip
+    assert record["output"] == {"role": "assistant", "tool_calls": [kept]}
+    assert record["tools"] == log["request"]["tools"]
+    log["request"]["tools"] = []
+    assert "tools" not in mapped("openai_chat_log", log)[0]
 
 
 def test_a_preset_can_be_changed_key_by_key() -> None:

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from mlflow.entities import AssessmentSource, Expectation, Feedback
 from mlflow.tracing.provider import reset as reset_tracing
 
+from tasks.chat import answer_message
 from tasks.errors import SourceError
 from tasks.records import parse_record
 from tasks.sources import mlflow_traces
 from tasks.sources.mapping import MapRow
-from tasks.sources.mlflow_traces import MlflowSource, compile_traces, find_answer, find_messages
+from tasks.sources.mlflow_traces import MlflowSource, compile_traces, find_answer, find_messages, find_tools
 from tasks.sources.settings import MlflowSourceConfig
 
 MARIA = AssessmentSource(source_type="HUMAN", source_id="maria")
@@ -302,13 +303,28 @@ def test_other_shapes_are_mapped_by_the_config(production: Production) -> None:
     assert (record.messages[0].content, record.output) == ("Where?", "Here.")
 
 
+def test_calls_and_definitions_of_tools_are_taken_from_a_trace(production: Production) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "find", "arguments": "{}"}}
+    tools = [{"type": "function", "function": {"name": "find"}}]
+    asked = {"messages": [{"role": "user", "content": "Where?"}], "tools": tools}
+    answered = {"choices": [{"message": {"role": "assistant", "content": None, "tool_calls": [call]}}]}
+    production.call(inputs=asked, outputs=answered)
+    (row,) = production.pull()
+    (line,) = compile_traces(production.config())(row)
+    record: Any = parse_record(line)
+    assert answer_message(record.output)["tool_calls"] == [call]
+    assert list(record.tools) == tools
+    assert find_tools({"request": asked}) == tools
+    assert find_tools("Where?") is find_tools({"tools": "none"}) is None
+
+
 @pytest.mark.parametrize(
     ("changes", "call", "expected"),
     [
         ({"model_version": "$.tags.absent"}, {}, "inference: model_version: $.tags.absent is not there"),
         ({}, {"outputs": None}, "inference: the trace has no response"),
         ({}, {"outputs": {"choices": [{"message": {"role": "assistant", "content": None}}]}}, "has no text as its"),
-        ({}, {"inputs": {"messages": [{"role": "tool", "content": "x"}]}}, "has the role 'tool'"),
+        ({}, {"inputs": {"messages": [{"role": "function", "content": "x"}]}}, "has the role 'function'"),
     ],
 )
 def test_a_trace_that_cannot_be_mapped_says_why(

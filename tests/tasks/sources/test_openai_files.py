@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.chat import MARK, held_answer, held_input
 from tasks.errors import SourceError
 from tasks.records import Demonstration, Preference, canonical_json, parse_record
 from tasks.sources.mapping import compile_mapping
@@ -16,7 +17,12 @@ from tasks.sources.openai_files import export_chat, export_preferences
 from tasks.sources.settings import FilesSourceConfig
 
 SAID = {"producer": "person:maria", "created_at": "2026-03-01T00:00:00Z"}
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=MARK), min_size=1, max_size=30)
+CALLING = {
+    "role": "assistant",
+    "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "find", "arguments": '{"id":7}'}}],
+}
+TOOLS = [{"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}]
 TURNS = st.lists(st.tuples(st.sampled_from(["system", "user", "assistant"]), TEXT), max_size=3)
 
 
@@ -34,7 +40,7 @@ def imported(preset: str, line: str) -> Any:
 
 
 def turns(record: Demonstration | Preference) -> list[dict[str, str]]:
-    return [message.model_dump() for message in record.messages]
+    return [message.model_dump(exclude_none=True) for message in record.messages]
 
 
 @settings(max_examples=60, deadline=None)
@@ -48,12 +54,27 @@ def test_chat_files_read_back_as_what_was_exported(messages: Any, answer: str, k
 
 
 @settings(max_examples=60, deadline=None)
-@given(messages=inputs(), better=TEXT, worse=st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
+@given(messages=inputs(), better=TEXT, worse=TEXT | st.just(""))
 def test_preference_files_read_back_as_what_was_exported(messages: Any, better: str, worse: str) -> None:
     (line,) = export_preferences([{"input": canonical_json(messages), "chosen": better, "rejected": worse}])
     record = imported("openai_preference", line)
     assert isinstance(record, Preference)
     assert (turns(record), record.chosen, record.rejected) == (messages, better, worse)
+
+
+def test_calls_results_and_definitions_of_tools_read_back_as_what_was_exported() -> None:
+    messages = [{"role": "user", "content": "q"}, CALLING, {"role": "tool", "content": "", "tool_call_id": "c1"}]
+    held = held_input(messages, TOOLS)
+    (line,) = export_chat([{"input": held, "output": held_answer(CALLING)}])
+    demonstration = imported("openai_fine_tuning", line)
+    assert isinstance(demonstration, Demonstration)
+    assert [message.turn() for message in demonstration.messages] == [*messages, CALLING]
+    assert list(demonstration.tools or ()) == TOOLS
+    (line,) = export_preferences([{"input": held, "chosen": held_answer(CALLING), "rejected": "no"}])
+    preference = imported("openai_preference", line)
+    assert isinstance(preference, Preference)
+    assert (preference.chosen, preference.rejected) == (held_answer(CALLING), "no")
+    assert list(preference.tools or ()) == TOOLS
 
 
 def test_a_correction_is_a_preference_for_it_over_what_the_model_said() -> None:

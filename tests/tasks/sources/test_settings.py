@@ -10,7 +10,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from tasks import records
-from tasks.sources.settings import KEYS, FilesSourceConfig, SourceConfig, SqlSourceConfig, parse_path
+from tasks.sources.settings import KEYS, OPTIONAL, FilesSourceConfig, SourceConfig, SqlSourceConfig, parse_path
 from tests.conftest import ROOT
 
 SOURCE: TypeAdapter[Any] = TypeAdapter(SourceConfig)
@@ -59,7 +59,7 @@ def test_the_keys_of_mappings_are_those_of_records() -> None:
     for name, kind in kinds.items():
         assert {"record", *KEYS[name]} == set(kind.model_fields)
         optional = {key for key, field in kind.model_fields.items() if not field.is_required()}
-        assert optional <= {"slices"}
+        assert optional == OPTIONAL & {*KEYS[name]}
 
 
 def test_a_source_without_a_type_is_files() -> None:
