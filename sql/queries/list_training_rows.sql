@@ -11,6 +11,7 @@ with one_an_answer as (
     join sides using (input_hash)
     where sides.side = 'train'
       and signals.excluded_because is null
+      and signals.signal_id not in (select signal_id from withheld)
     qualify row_number() over (
         partition by sides.group_hash, signals.signal, signals.answer order by signals.signal_id
     ) = 1
