@@ -22,14 +22,14 @@ def publish_clusters(evidence: dict[str, Any]) -> None:
 
 def publish_blend(evidence: dict[str, Any]) -> None:
     """What the snapshot is made of, as a table."""
-    from tasks.headlines import contradictions
+    from tasks.headlines import contradictions, proposals
     from tasks.markdown import blend_table
 
     made = f"Training rows of round {evidence['round']}, snapshot {evidence['snapshot']['hash'][:12]}"
     create_table_artifact(
         key=f"{evidence['workload']}-blend",
         table=blend_table(evidence),
-        description=". ".join([made, *contradictions(evidence)]),
+        description=". ".join([made, *contradictions(evidence), *proposals(evidence)]),
     )
 
 

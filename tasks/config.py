@@ -177,7 +177,7 @@ class ScreeningConfig(Model):
         ("suspect_label", "over_length", "format"), description="what the other rules find is shown, and used"
     )
     suspect_score: float = Field(
-        0.95, gt=0.5, le=1.0, description="how likely another answer has to be, of it and the given one"
+        0.98, gt=0.5, le=1.0, description="how likely another answer has to be, of it and the given one"
     )
 
 

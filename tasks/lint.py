@@ -37,7 +37,7 @@ FACTS: Mapping[str, re.Pattern[str]] = {
         re.IGNORECASE,
     ),
     "period": re.compile(rf"\b{_NUMBER}[ -]{_UNIT}\b", re.IGNORECASE),
-    "reference": re.compile(r"§+\s?\d[\d.]*|\b[A-Z]{2,}[-/ ]?\d{2,}[\d-]*\b|(?<![\d.,])\d{5,}(?![\d.,])"),
+    "reference": re.compile(r"§+\s?\d[\d.]*|\b[A-Z]{2,}[-/ ]?\d{2,}[\d-]*\b|(?<![\d.,])\d{5,}(?!\d|[.,]\d)"),
 }
 _DIGITS = re.compile(_NUMBER)
 
@@ -74,12 +74,11 @@ def check_length(signal_id: str, answer: str, shortest: float, longest: float) -
 
 def check_facts(signal_id: str, answer: str, input_text: str) -> Iterator[Finding]:
     """Amounts, percentages, dates, periods and references in the answer whose numbers the input does not hold."""
-    known = {_plain(number) for number in _DIGITS.findall(input_text)}
-    held = known | {part for number in _DIGITS.findall(input_text) for part in re.findall(r"\d+", number)}
+    held = {spelled for number in _DIGITS.findall(input_text) for spelled in (_plain(number), *_runs(number))}
     for kind, pattern in FACTS.items():
         for match in pattern.finditer(answer):
-            numbers = [_plain(number) for number in _DIGITS.findall(match[0])]
-            if any(number not in held for number in numbers):
+            numbers = _DIGITS.findall(match[0])
+            if any(_plain(number) not in held and not held.issuperset(_runs(number)) for number in numbers):
                 reason = (
                     f"the answer states {'an' if kind == 'amount' else 'a'} {kind} that its input does not hold "
                     f"({match[0].strip()[:60]}); put it into the input or take it out"
@@ -92,6 +91,11 @@ def _plain(number: str) -> str:
     """A number without signs between its digits, leading zeros and an empty fraction: 1,200.00 is 1200."""
     whole = re.sub(r"[.,]0{1,2}$", "", number)
     return re.sub(r"\D", "", whole).lstrip("0") or "0"
+
+
+def _runs(number: str) -> list[str]:
+    """A number's runs of digits without leading zeros: those of 3.05.2026 are 3, 5 and 2026."""
+    return [run.lstrip("0") or "0" for run in re.findall(r"\d+", number)]
 
 
 def sample(texts: Sequence[str]) -> list[str]:

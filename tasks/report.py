@@ -98,6 +98,7 @@ class RoundView(NamedTuple):
     clusters: list[dict[str, Any]]
     cluster_changes: list[str]
     contradictions: list[str]
+    proposals: list[str]
     drift: str | None
     growing: list[str]
     flips: list[dict[str, Any]]
@@ -183,6 +184,7 @@ def _view(evidence: Evidence, full: bool) -> RoundView:
         clusters=headlines.ranked_clusters(evidence),
         cluster_changes=headlines.cluster_changes(evidence),
         contradictions=headlines.contradictions(evidence),
+        proposals=headlines.proposals(evidence),
         drift=headlines.drift_sentence(evidence),
         growing=headlines.growing_clusters(evidence),
         flips=flips[:SHOWN_FLIPS],

@@ -12,9 +12,9 @@ ever occurs, such as free text, cannot be predicted and is not judged.
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tasks.config import ScorerConfig
 from tasks.score import make_canonical, parse_json
@@ -28,6 +28,7 @@ LEAST, MOST = 5, 300  # groups of near-duplicates that an answer needs to be jud
 FITTED, WORK = 20_000, 2_000_000  # rows that a classifier is fitted on, and these times classes; of more, a sample
 WORDS = 300  # dimensions that words and runs of characters are reduced to
 PENALTY = 3.0  # C of scikit-learn
+SLIP, LEAST_SLIPS = 0.5, 1e-4  # from which probability on an answer is taken for a slip; their least share
 TOLERANCE, STEPS = 1e-3, 100  # of the solver
 FLOOR = 1e-6  # the least probability: an unknown answer is not impossible
 
@@ -48,7 +49,7 @@ class Answer:
 class Suspect:
     """An answer that is likely wrong: `field` of it ("" for the whole), what is likelier, and how sure that is.
 
-    `score` is the likelier answer's probability over that of both: 0.5 is a draw.
+    `score` is the greater of a verdict's two probabilities.
     """
 
     signal_id: str
@@ -56,6 +57,19 @@ class Suspect:
     given: str
     likelier: str
     score: float
+
+
+class Verdict(NamedTuple):
+    """The likeliest other label: its probability over that of both, and that of the given one being a slip.
+
+    A slip is an answer that might as well have been drawn by lot. How many there are is estimated, so that hardly any
+    is seen in clean data and most are where there are many. Mistakes that are made again and again are no slips: the
+    classifiers learn them, and only a large share of another label tells.
+    """
+
+    likelier: str
+    share: float
+    slip: float
 
 
 def labels_by_field(answers: Sequence[str], scorer: ScorerConfig) -> dict[str, list[str | None]]:
@@ -106,8 +120,8 @@ def word_features(texts: Sequence[str]) -> "np.ndarray":
 
 def judge(
     answers: Sequence[Answer], labels: Sequence[str], words: "np.ndarray", meanings: "np.ndarray"
-) -> list[tuple[str, float]]:
-    """For each answer the likeliest other label, and its probability over that of both.
+) -> list[Verdict]:
+    """For each answer the likeliest other label, and how much speaks for it.
 
     `labels` are the answers' classes, of which there are at least two; `words` and `meanings` their inputs' features
     (answers x dimensions). Rows of `meanings` count where the answer `is_encoded`.
@@ -123,12 +137,20 @@ def judge(
         parts.append(_out_of_fold(meanings, codes, folds, weights, fitted & encoded))
     else:
         encoded[:] = False
-    logs = _combined(parts, codes, encoded, np.array([row.kind for row in answers]))
-    places = np.arange(len(answers))
-    given = logs[places, codes]
-    logs[places, codes] = -np.inf
-    scores = 1 / (1 + np.exp(np.clip(given - logs.max(axis=1), -50, 50)))
-    return list(zip(classes[logs.argmax(axis=1)].tolist(), scores.tolist(), strict=True))
+    kinds = np.array([row.kind for row in answers])
+    verdicts: dict[int, Verdict] = {}
+    for kind in np.unique(kinds):
+        for with_meanings in (False, True):
+            rows = np.flatnonzero((kinds == kind) & (encoded == with_meanings))
+            used = parts if with_meanings else parts[:1]
+            shown = rows if len(rows) >= FEWEST else np.flatnonzero(encoded >= with_meanings)
+            fits = [_fit([part[shown] for part in used], codes[shown], with_slips=slips) for slips in (False, True)]
+            found = _verdicts([part[rows] for part in used], codes[rows], fits)
+            verdicts |= {
+                row: Verdict(str(classes[likelier]), *scores)
+                for row, (likelier, *scores) in zip(rows.tolist(), found, strict=True)
+            }
+    return [verdicts[place] for place in range(len(answers))]
 
 
 def _judgeable(answers: Sequence[Answer], labels: Sequence[str | None]) -> list[int]:
@@ -201,45 +223,62 @@ def _out_of_fold(
     return np.log(found)
 
 
-def _combined(
-    parts: Sequence["np.ndarray"], codes: "np.ndarray", encoded: "np.ndarray", kinds: "np.ndarray"
-) -> "np.ndarray":
-    """The classifiers' log-probabilities, each times how much it counts: whatever predicts the given answers best.
+def _verdicts(
+    parts: Sequence["np.ndarray"], codes: "np.ndarray", fits: Sequence[tuple[list[float], float]]
+) -> list[tuple[int, float, float]]:
+    """The likeliest other class of answers, its share and the probability of a slip; `fits` are without and with slips.
 
-    That also takes back what they are too sure of (temperature scaling; Guo et al. 2017), so that a score means the
-    same for every workload. It is found for each kind of signal by itself: corrections are harder than confirmed calls.
+    Corrections are harder to predict than confirmed calls, so that each kind of signal has fits of its own.
     """
     import numpy as np
 
-    logs = np.empty_like(parts[0])
-    for kind in np.unique(kinds):
-        for with_meanings in (False, True):
-            rows = np.flatnonzero((kinds == kind) & (encoded == with_meanings))
-            used = [part[rows] for part in (parts if with_meanings else parts[:1])]
-            logs[rows] = sum(share * part for share, part in zip(_shares(used, codes[rows]), used, strict=True))
-    return logs
+    places = np.arange(len(codes))
+    (shares, _), (slip_shares, slips) = fits
+    logs = _log_softmax(parts, shares)
+    given = logs[places, codes].copy()
+    logs[places, codes] = -np.inf
+    ratios = 1 / (1 + np.exp(np.clip(given - logs.max(axis=1, initial=-np.inf), -50, 50)))
+    right = np.exp(_log_softmax(parts, slip_shares)[places, codes])
+    by_slip = slips / parts[0].shape[1]
+    slipped = by_slip / np.maximum((1 - slips) * right + by_slip, 1e-12)
+    return list(zip(logs.argmax(axis=1).tolist(), ratios.tolist(), slipped.tolist(), strict=True))
 
 
-def _shares(parts: Sequence["np.ndarray"], codes: "np.ndarray") -> list[float]:
-    """How much each classifier counts, by the likelihood of the given answers; of few rows, all the same."""
+def _log_softmax(parts: Sequence["np.ndarray"], shares: Iterable[float]) -> "np.ndarray":
+    """The classifiers' log-probabilities, each times how much it counts, as log-probabilities again."""
+    from scipy.special import log_softmax
+
+    return log_softmax(sum(share * part for share, part in zip(shares, parts, strict=True)), axis=1)
+
+
+def _fit(parts: Sequence["np.ndarray"], codes: "np.ndarray", *, with_slips: bool) -> tuple[list[float], float]:
+    """How much each classifier counts, and which share of answers is arbitrary: what makes the given ones likeliest.
+
+    The first also takes back what classifiers are too sure of (temperature scaling; Guo et al. 2017). Of few answers
+    nothing is fitted.
+    """
+    import numpy as np
     from scipy.optimize import minimize
-    from scipy.special import logsumexp
 
-    equal = [1 / len(parts)] * len(parts)
+    equal, places = [1 / len(parts)] * len(parts), np.arange(len(codes))
     if len(codes) < FEWEST:
-        return equal
+        return equal, 0.0
 
-    def loss(shares: "np.ndarray") -> float:
-        logs = sum(share * part for share, part in zip(shares, parts, strict=True))
-        return float((logsumexp(logs, axis=1) - logs[range(len(codes)), codes]).mean())
+    def loss(values: "np.ndarray") -> float:
+        logs = _log_softmax(parts, values[:-1].tolist())[places, codes]
+        if with_slips:
+            logs = np.logaddexp(np.log1p(-values[-1]) + logs, np.log(values[-1] / parts[0].shape[1]))
+        return -float(logs.mean())
 
-    return [float(share) for share in minimize(loss, equal, bounds=[(0.0, 3.0)] * len(parts), method="L-BFGS-B").x]
+    bounds = [(0.0, 4.0)] * len(parts) + [(LEAST_SLIPS, 0.5) if with_slips else (0.0, 0.0)]
+    *shares, slips = minimize(loss, [*equal, LEAST_SLIPS if not with_slips else 0.05], bounds=bounds).x.tolist()
+    return shares, slips
 
 
 def find_suspects(
     answers: Sequence[Answer], encode: Callable[[Sequence[str]], "np.ndarray"], scorer: ScorerConfig, threshold: float
 ) -> tuple[list[Suspect], list[str]]:
-    """Answers to which another is likelier with a score of `threshold` or more, and the ids of all that were judged.
+    """Answers that are likely slips, or to which another has a share of `threshold` or more; and all ids judged.
 
     `encode` gives unit-length vectors (texts x dimensions) of the texts that are encoded. Of an answer with several
     suspect fields, the worst is named.
@@ -262,19 +301,20 @@ def find_suspects(
                 [str(fields[field][place]) for place in chosen],
             )
             verdicts = judge([answers[place] for place in chosen], labels, words[rows], meanings[rows])
-            for place, given, (likelier, score) in zip(chosen, labels, verdicts, strict=True):
-                key = answers[place].signal_id
-                if score >= threshold and (key not in worst or score > worst[key].score):
-                    worst[key] = Suspect(key, field, given, likelier, score)
+            for place, given, verdict in zip(chosen, labels, verdicts, strict=True):
+                key, score = answers[place].signal_id, max(verdict.share, verdict.slip)
+                is_suspect = verdict.share >= threshold or verdict.slip >= SLIP
+                if is_suspect and (key not in worst or score > worst[key].score):
+                    worst[key] = Suspect(key, field, given, verdict.likelier, score)
     return [worst[key] for key in sorted(worst)], [answers[place].signal_id for place in judged]
 
 
 def _meanings(answers: Sequence[Answer], encode: Callable[[Sequence[str]], "np.ndarray"]) -> "np.ndarray":
-    """The vectors of those that are encoded, in their rows; zeros elsewhere."""
+    """The vectors of those that are encoded, in their rows; without dimensions where they are too few to fit."""
     import numpy as np
 
     encoded = [place for place, row in enumerate(answers) if row.is_encoded]
-    if not encoded:
+    if len(encoded) < FEWEST:
         return np.zeros((len(answers), 0), np.float32)
     vectors = encode([answers[place].text for place in encoded])
     found = np.zeros((len(answers), vectors.shape[1]), np.float32)
