@@ -290,7 +290,9 @@ def proposals(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
 
 @app.command()
 def use(
-    signal_id: Annotated[str, typer.Argument(help="The id of a correction, demonstration or confirmed call.")],
+    signal_id: Annotated[
+        str, typer.Argument(help="The id of a correction, demonstration or confirmed call; its beginning will do.")
+    ],
     train: Annotated[
         bool, typer.Option("--train/--leave-out", help="Train on it whatever rules propose, or leave it out.")
     ],
@@ -303,8 +305,8 @@ def use(
         from tasks.config import load_config
         from tasks.proposals import decide_use
 
-        decide_use(load_config(config), signal_id, "train" if train else "leave out", f"person:{by}", reason)
-    typer.echo(f"{signal_id} is {'trained on' if train else 'left out'} from now on, whatever rules propose.")
+        decided = decide_use(load_config(config), signal_id, "train" if train else "leave out", f"person:{by}", reason)
+    typer.echo(f"{decided} is {'trained on' if train else 'left out'} from now on, whatever rules propose.")
 
 
 clusters = typer.Typer(help="Classes of failures, and what they are called.", no_args_is_help=True)

@@ -130,7 +130,9 @@ def print_proposals(rows: list[dict[str, Any]], options: str = "", console: Cons
         texts = escape(plain(row["input"], 50)), escape(plain(row["answer"], 40))
         used = "left out" if row["is_left_out"] else "used"
         by = f", says {escape(plain(row['decided_by'], 30))}" if row["decided_by"] else ""
-        table.add_row(escape(row["signal_id"]), *said, score, *texts, f"{used}{by}")
+        # Ids of corrections are hashes, of which the beginning tells enough; others are whatever they were given as.
+        key = row["signal_id"][:12] if row["signal"] == "correction" else plain(row["signal_id"])
+        table.add_row(escape(key), *said, score, *texts, f"{used}{by}")
     console.print(table)
     more = f"; the first {SHOWN_ROWS} are shown, all of them with --json" if len(rows) > SHOWN_ROWS else ""
     console.print(

@@ -104,7 +104,9 @@ def propose_suspects(
     )
     counts = {"judged": len(judged), "not_judged": len(rows) - len(judged)}
     return [
-        Proposal(each.signal_id, "suspect_label", _doubt(each.field, each.given, each.likelier), round(each.score, 4))
+        Proposal(
+            each.signal_id, "suspect_label", _doubt(each.field, each.given, each.verdict.likelier), round(each.score, 4)
+        )
         for each in suspects
     ], counts
 
@@ -223,8 +225,10 @@ def proposals(config: Config) -> list[Row]:
     return [row | {"input": user_text(row["input"])} for row in rows]
 
 
-def decide_use(config: Config, signal_id: str, use: Use, producer: str, reason: str) -> None:
+def decide_use(config: Config, signal_id: str, use: Use, producer: str, reason: str) -> str:
     """Train on a signal, or leave it out, from now on, whatever rules propose; on record with who said so, and why.
+
+    The id of the signal, of which the beginning will do.
 
     Raises:
         StateError: there is no such signal, it cannot be trained on for another reason, or no reason is given.
@@ -232,17 +236,26 @@ def decide_use(config: Config, signal_id: str, use: Use, producer: str, reason: 
     if not reason.strip():
         raise StateError("a decision has to have a reason; say why in --reason")
     with require_state(config.database).transaction() as tx:
-        signal = tx.row("get_signal", signal_id=signal_id)
-        if signal is None:
-            raise StateError(
-                f"{signal_id} is no correction, given demonstration or confirmed call (confirmed:INFERENCE_ID); "
-                f"`flywheel proposals` and `flywheel lineage` name them"
-            )
+        signal = _one_signal(tx, signal_id)
         if use == "train" and signal["excluded_because"] is not None:
             raise StateError(
-                f"{signal_id} is left out for another reason, which a decision does not overrule: "
+                f"{signal['signal_id']} is left out for another reason, which a decision does not overrule: "
                 f"{signal['excluded_because']}"
             )
         values = {"use": use, "set_by": producer, "reason": reason.strip(), "set_at": now()}
-        tx.run("insert_signal_use", signal_id=signal_id, **values)
+        tx.run("insert_signal_use", signal_id=signal["signal_id"], **values)
         tx.run("set_correction_uses")
+        return str(signal["signal_id"])
+
+
+def _one_signal(tx: Transaction, signal_id: str) -> Row:
+    """The signal of that id, or the only one whose id begins so."""
+    found = tx.rows("get_signal", signal_id=signal_id)
+    if not found:
+        raise StateError(
+            f"{signal_id} is no correction, given demonstration or confirmed call (confirmed:INFERENCE_ID); "
+            f"`flywheel proposals` and `flywheel lineage` name them"
+        )
+    if len(found) > 1 and found[0]["signal_id"] != signal_id:
+        raise StateError(f"{signal_id} begins the ids of several signals; give more of it")
+    return found[0]

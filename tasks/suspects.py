@@ -45,20 +45,6 @@ class Answer:
     is_encoded: bool
 
 
-@dataclass(frozen=True)
-class Suspect:
-    """An answer that is likely wrong: `field` of it ("" for the whole), what is likelier, and how sure that is.
-
-    `score` is the greater of a verdict's two probabilities.
-    """
-
-    signal_id: str
-    field: str
-    given: str
-    likelier: str
-    score: float
-
-
 class Verdict(NamedTuple):
     """The likeliest other label: its probability over that of both, and that of the given one being a slip.
 
@@ -70,6 +56,21 @@ class Verdict(NamedTuple):
     likelier: str
     share: float
     slip: float
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """An answer that is likely wrong: `field` of it ("" for the whole), what was given, and the verdict on it."""
+
+    signal_id: str
+    field: str
+    given: str
+    verdict: Verdict
+
+    @property
+    def score(self) -> float:
+        """How sure it is: the greater of the verdict's two probabilities."""
+        return max(self.verdict.share, self.verdict.slip)
 
 
 def labels_by_field(answers: Sequence[str], scorer: ScorerConfig) -> dict[str, list[str | None]]:
@@ -302,10 +303,11 @@ def find_suspects(
             )
             verdicts = judge([answers[place] for place in chosen], labels, words[rows], meanings[rows])
             for place, given, verdict in zip(chosen, labels, verdicts, strict=True):
-                key, score = answers[place].signal_id, max(verdict.share, verdict.slip)
-                is_suspect = verdict.share >= threshold or verdict.slip >= SLIP
-                if is_suspect and (key not in worst or score > worst[key].score):
-                    worst[key] = Suspect(key, field, given, verdict.likelier, score)
+                found = Suspect(answers[place].signal_id, field, given, verdict)
+                if verdict.share < threshold and verdict.slip < SLIP:
+                    continue
+                if found.signal_id not in worst or found.score > worst[found.signal_id].score:
+                    worst[found.signal_id] = found
     return [worst[key] for key in sorted(worst)], [answers[place].signal_id for place in judged]
 
 

@@ -57,7 +57,7 @@ def test_planted_mistakes_are_found_and_said_with_what_is_likelier() -> None:
         place = int(suspect.signal_id[1:])
         assert suspect.given == answers[place].answer
         if place in wrong:
-            assert suspect.likelier == right[place].answer
+            assert suspect.verdict.likelier == right[place].answer
 
 
 def test_labels_without_mistakes_are_left_alone() -> None:
