@@ -288,6 +288,12 @@ def _contradiction(found: dict[str, Any]) -> str:
 def proposals(evidence: Evidence) -> list[str]:
     """What rules proposed to leave out of training, and what came of it: a sentence for each rule and signal."""
     found = [_proposed(row) for row in records(evidence, "proposals", "rules")]
+    if not_judged := number(evidence, "proposals", "answers", "not_judged"):
+        judged = number(evidence, "proposals", "answers", "judged") or 0
+        found.append(
+            f"{count(judged)} of {count(judged + not_judged)} answers could be checked against the others; "
+            "the rest are given too rarely, as free text is"
+        )
     unlike = number(evidence, "proposals", "inputs", "auc")
     if unlike is not None:
         chance = number(evidence, "proposals", "inputs", "by_chance")

@@ -61,10 +61,14 @@ class Proposed:
 
 
 def propose(config: Config, round_: Round) -> Proposed:
-    """What the rules say of all usable signals of a round. Confirmed calls beyond a sample are taken as they are."""
+    """What the rules say of the usable signals of a round.
+
+    Confirmed calls beyond a sample are looked at only if they might be too long to train on.
+    """
     state = State(config.database)
     with state.transaction() as tx:
-        rows = tx.rows("list_proposable", pinned_seq=round_.pinned_seq, limit=FITTED)
+        long = config.model.max_length - TEMPLATE_TOKENS - MESSAGE_TOKENS
+        rows = tx.rows("list_proposable", pinned_seq=round_.pinned_seq, limit=FITTED, long=long)
         pairs = [(row["left_hash"], row["right_hash"]) for row in tx.rows("list_near_duplicates")]
         outputs = tx.rows("measure_outputs", pinned_seq=round_.pinned_seq)[0]
         window = {"pinned_seq": round_.pinned_seq, "round_id": round_.round_id}
@@ -83,7 +87,7 @@ def _kind(row: Row) -> str:
 def propose_suspects(
     config: Config, state: State, rows: Sequence[Row], pairs: Iterable[tuple[str, str]]
 ) -> tuple[list[Proposal], dict[str, int]]:
-    """Answers that are likely wrong; of each kind of signal, how many could be judged, and how many could not.
+    """Answers that are likely wrong; how many answers could be judged, and how many could not.
 
     Of corrections all are looked at, of demonstrations at most FITTED, by hash. Those texts are encoded that a round
     encodes anyway: of corrections for their classes, and short ones.

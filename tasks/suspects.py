@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 FOLDS = 5
 FEWEST = 50  # rows below which nothing is fitted
-LEAST, MOST = 5, 300  # groups of near-duplicates that an answer needs to be judged; answers that are judged
+# Groups of near-duplicates that an answer needs to be judged, and how many different answers are judged. Of an answer
+# that was right in six rows, one in ten would be flagged; with ten rows it is hardly more than elsewhere.
+LEAST, MOST = 10, 300
 FITTED, WORK = 20_000, 2_000_000  # rows that a classifier is fitted on, and these times classes; of more, a sample
 WORDS = 300  # dimensions that words and runs of characters are reduced to
 PENALTY = 3.0  # C of scikit-learn
@@ -297,10 +299,8 @@ def find_suspects(
     worst: dict[str, Suspect] = {}
     for field, chosen in places.items():
         if chosen:
-            rows, labels = (
-                np.array([row_of[place] for place in chosen]),
-                [str(fields[field][place]) for place in chosen],
-            )
+            rows = np.array([row_of[place] for place in chosen])
+            labels = [str(fields[field][place]) for place in chosen]
             verdicts = judge([answers[place] for place in chosen], labels, words[rows], meanings[rows])
             for place, given, verdict in zip(chosen, labels, verdicts, strict=True):
                 found = Suspect(answers[place].signal_id, field, given, verdict)

@@ -1,11 +1,13 @@
--- Parameters: $pinned_seq, $limit. Usable signals that rules look at: all corrections and given demonstrations, and a
--- sample by hash of the confirmed calls. in_no_cluster: a round has looked for the failure's class, and it has none.
+-- Parameters: $pinned_seq, $limit, $long. Usable signals that rules look at: all corrections and given demonstrations, a
+-- sample by hash of the confirmed calls, and those of more than `long` bytes. in_no_cluster: a round has looked for the
+-- failure's class, and it has none.
 with usable as (
-    select signal, signal_id, inference_id, input, input_hash, answer, stratum, source
+    select signal, signal_id, inference_id, input, input_hash, answer, stratum
     from signals_at($pinned_seq) as signals
     where excluded_because is null
     qualify stratum is distinct from 'success'
         or row_number() over (partition by stratum order by input_hash, signal_id) <= $limit
+        or strlen(input) + strlen(answer) > $long
 ),
 
 sizes as (
