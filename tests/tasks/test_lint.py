@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 
@@ -53,6 +54,13 @@ def test_a_fact_that_the_input_does_not_hold_is_found(answer: str) -> None:
 )
 def test_what_the_input_holds_and_what_is_no_fact_is_left_alone(answer: str, input_text: str) -> None:
     assert facts(answer, input_text) == []
+
+
+@pytest.mark.parametrize("piece", ["1", "1 ", "A", "1.", "AB1", "§ ", "1-"])
+def test_no_text_takes_long(piece: str) -> None:
+    started = time.perf_counter()
+    facts(piece * 50_000 + "_", piece * 50_000)
+    assert time.perf_counter() - started < 5
 
 
 @pytest.mark.parametrize(("size", "is_found"), [(4, True), (10, False), (150, False), (201, True)])
