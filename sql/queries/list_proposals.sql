@@ -1,4 +1,5 @@
 -- Parameter: $pinned_seq. What rules propose and people decided, signal by signal; the latest decision on each.
+-- is_left_out: the signal is, by this rule or another one.
 with decided as (
     select
         signal_id, arg_max(use, set_at) as decided_use, arg_max(set_by, set_at) as decided_by,
@@ -12,9 +13,10 @@ final as (
         signal_id, signals.signal, proposals.rule, proposals.reason, proposals.score,
         signals.input, signals.answer, signals.producer, signals.source,
         decided.decided_use, decided.decided_by, decided.decided_because,
-        coalesce(decided_use = 'leave out', proposals.leaves_out) as is_left_out
+        withheld.signal_id is not null as is_left_out
     from proposals
     full join decided using (signal_id)
+    left join withheld using (signal_id)
     join signals_at($pinned_seq) as signals using (signal_id)
 )
 

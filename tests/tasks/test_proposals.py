@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from tasks.blend import blend
 from tasks.db import State
@@ -227,3 +228,8 @@ def test_rows_longer_than_the_model_is_used_with_are_found(tmp_path: Path, base:
 
 def test_short_rows_need_no_tokenizer(tmp_path: Path) -> None:
     assert propose_long(make_workload(tmp_path).config, [row(5, 1)]) == []
+
+
+def test_a_rule_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="singleton_cluster"):
+        make_workload(tmp_path, screening={"leave_out": ["feelings"]})
