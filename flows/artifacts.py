@@ -22,7 +22,7 @@ def publish_clusters(evidence: dict[str, Any]) -> None:
 
 def publish_blend(evidence: dict[str, Any]) -> None:
     """What the snapshot is made of, as a table and as its card."""
-    from tasks.headlines import contradictions
+    from tasks.headlines import contradictions, proposals
     from tasks.markdown import blend_table
     from tasks.snapshot_card import card_markdown
 
@@ -30,7 +30,7 @@ def publish_blend(evidence: dict[str, Any]) -> None:
     create_table_artifact(
         key=f"{evidence['workload']}-blend",
         table=blend_table(evidence),
-        description=". ".join([made, *contradictions(evidence)]),
+        description=". ".join([made, *contradictions(evidence), *proposals(evidence)]),
     )
     create_markdown_artifact(
         key=f"{evidence['workload']}-snapshot",

@@ -308,6 +308,43 @@ def contradictions(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = 
         print_contradictions(found, _options(config))
 
 
+@app.command()
+def proposals(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """What rules propose not to train on and why, and what people decided."""
+    with _one_line_errors(config):
+        from tasks.config import load_config
+        from tasks.proposals import proposals as read_proposals
+
+        found = read_proposals(load_config(config))
+    if as_json:
+        _print_json(found)
+    else:
+        from flows.tables import print_proposals
+
+        print_proposals(found, _options(config))
+
+
+@app.command()
+def use(
+    signal_id: Annotated[
+        str, typer.Argument(help="The id of a correction, demonstration or confirmed call; its beginning will do.")
+    ],
+    train: Annotated[
+        bool, typer.Option("--train/--leave-out", help="Train on it whatever rules propose, or leave it out.")
+    ],
+    by: Annotated[str, typer.Option(help="Your name; on record.")],
+    reason: Annotated[str, typer.Option(help="Why; on record.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Decide whether a signal is trained on; it counts from now on, in every round."""
+    with _one_line_errors(config):
+        from tasks.config import load_config
+        from tasks.proposals import decide_use
+
+        decided = decide_use(load_config(config), signal_id, "train" if train else "leave out", f"person:{by}", reason)
+    typer.echo(f"{decided} is {'trained on' if train else 'left out'} from now on, whatever rules propose.")
+
+
 clusters = typer.Typer(help="Classes of failures, and what they are called.", no_args_is_help=True)
 app.add_typer(clusters, name="clusters")
 

@@ -1,4 +1,4 @@
-"""Terminal tables of `flywheel status`, `clusters list`, `contradictions`, `quarantine list`, `lineage`, `where`."""
+"""Terminal tables of `flywheel status`, `lineage` and the commands that list things."""
 
 from collections import Counter
 from itertools import groupby
@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tasks.headlines import plain
+from tasks.headlines import plain, proposals, rule_name
 
 SHOWN_ROWS = 50
 
@@ -39,6 +39,10 @@ def print_status(status: dict[str, Any], options: str = "", console: Console | N
     if status["contradictions"]:
         disputed = f"{_counted(status['contradictions'], 'group')} of signals with different right answers"
         console.print(f"[yellow]{disputed}: flywheel contradictions{escape(options)}[/yellow]")
+    for said in proposals(status):
+        console.print(f"  {escape(said)}")
+    if status["proposals"]["rules"]:
+        console.print(f"[yellow]What rules propose, one by one: flywheel proposals{escape(options)}[/yellow]")
     for move in status["unfinished_moves"]:
         console.print(
             f"[yellow]A move to {move['to_version'] or 'base'} was intended and not made; make it again[/yellow]"
@@ -109,6 +113,33 @@ def print_contradictions(rows: list[dict[str, Any]], options: str = "", console:
     more = f"; the first {SHOWN_ROWS} are shown, all of them with --json" if len(groups) > SHOWN_ROWS else ""
     console.print(f"{_counted(len(groups), 'group')}{more}. What stands is decided by `consistency` in the config;")
     console.print("a later correction by the same person replaces the earlier one.")
+
+
+def print_proposals(rows: list[dict[str, Any]], options: str = "", console: Console | None = None) -> None:
+    """What rules propose to leave out of training, those first that are left out, and what people decided."""
+    console = console or Console(highlight=False)
+    if not rows:
+        console.print("No rule has anything to say against a signal. (A round asks them.)")
+        return
+    table = Table("signal", "rule", "why", "sure", "input", "answer", "", box=None, pad_edge=False)
+    for row in rows[:SHOWN_ROWS]:
+        said = (
+            rule_name(row["rule"]) if row["rule"] else "-",
+            escape(plain(row["reason"] or row["decided_because"], 160)),
+        )
+        score = "-" if row["score"] is None else f"{row['score']:.2f}"
+        texts = escape(plain(row["input"], 50)), escape(plain(row["answer"], 40))
+        used = "left out" if row["is_left_out"] else "used"
+        by = f", says {escape(plain(row['decided_by'], 30))}" if row["decided_by"] else ""
+        # Ids of corrections are hashes, of which the beginning tells enough; others are whatever they were given as.
+        key = row["signal_id"][:12] if row["signal"] == "correction" else plain(row["signal_id"])
+        table.add_row(escape(key), *said, score, *texts, f"{used}{by}")
+    console.print(table)
+    more = f"; the first {SHOWN_ROWS} are shown, all of them with --json" if len(rows) > SHOWN_ROWS else ""
+    console.print(
+        f"{_counted(len(rows), 'proposal')}{more}. Which rules take effect: `screening.leave_out` in the config."
+    )
+    console.print(f"To decide: flywheel use SIGNAL --train|--leave-out --by YOU --reason WHY{escape(options)}")
 
 
 def print_lineage(lineage: dict[str, Any], options: str = "", console: Console | None = None) -> None:

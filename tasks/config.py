@@ -184,6 +184,20 @@ class BlendSource(Model):
         return self
 
 
+Rule = Literal["suspect_label", "over_length", "format", "length", "facts", "singleton_cluster"]
+
+
+class ScreeningConfig(Model):
+    """Which rules' proposals leave a signal out of training until a person says otherwise."""
+
+    leave_out: tuple[Rule, ...] = Field(
+        ("suspect_label", "over_length", "format"), description="what the other rules find is shown, and used"
+    )
+    suspect_score: float = Field(
+        0.98, gt=0.5, le=1.0, description="how likely another answer has to be, of it and the given one"
+    )
+
+
 class BlendConfig(Model):
     """What a training set is made of: corrections raised within a bound, and demonstrations as production is."""
 
@@ -293,6 +307,7 @@ class Config(Model):
     cluster: ClusterConfig = ClusterConfig()
     split: SplitConfig = SplitConfig()
     consistency: ConsistencyConfig = ConsistencyConfig()
+    screening: ScreeningConfig = ScreeningConfig()
     blend: BlendConfig = BlendConfig()
     adapter: AdapterConfig = AdapterConfig()
     trainer: TrainerConfig = TrainerConfig()

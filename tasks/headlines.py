@@ -285,6 +285,39 @@ def _contradiction(found: dict[str, Any]) -> str:
     )
 
 
+def proposals(evidence: Evidence) -> list[str]:
+    """What rules proposed to leave out of training, and what came of it: a sentence for each rule and signal."""
+    found = [_proposed(row) for row in records(evidence, "proposals", "rules")]
+    if not_judged := number(evidence, "proposals", "answers", "not_judged"):
+        judged = number(evidence, "proposals", "answers", "judged") or 0
+        found.append(
+            f"{count(judged)} of {count(judged + not_judged)} answers could be checked against the others; "
+            "the rest are given too rarely, as free text is"
+        )
+    unlike = number(evidence, "proposals", "inputs", "auc")
+    if unlike is not None:
+        chance = number(evidence, "proposals", "inputs", "by_chance")
+        found.append(
+            f"Given demonstrations can be told from production's inputs with an AUC of {unlike:.2f} "
+            f"({chance or 0.5:.2f} by chance; 0.5: not at all, 1: always)"
+        )
+    return found
+
+
+def rule_name(rule: Any) -> str:
+    """A rule as people call it: `suspect label`."""
+    return plain(rule, 40).replace("_", " ")
+
+
+def _proposed(row: dict[str, Any]) -> str:
+    proposed, left_out, overruled = (int(number(row, key) or 0) for key in ("proposed", "left_out", "overruled"))
+    things = f"{count(proposed)} {plain(row.get('signal'), 40)}{'' if proposed == 1 else 's'}"
+    if row.get("rule") is None:
+        return f"By a person alone: {things} left out"
+    said = f"{rule_name(row['rule']).capitalize()}: {things} found, {count(left_out)} left out"
+    return f"{said}, {count(overruled)} used since a person says so" if overruled else said
+
+
 def drift_sentence(evidence: Evidence) -> str | None:
     """How far the round's inputs are from what its champion was trained on; None where that was not measured."""
     share = number(evidence, "drift", "novel_share")

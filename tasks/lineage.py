@@ -23,6 +23,7 @@ def status(config: Config) -> dict[str, Any]:
         counts = tx.rows("count_state")[0]
         contradictions = tx.rows("count_contradictions")[0]["groups"]
         excluded = tx.rows("count_excluded_signals", pinned_seq=2**31 - 1)
+        proposed = tx.rows("count_proposals", pinned_seq=2**31 - 1)
     return {
         "workload": config.name,
         "champion": label(champion["to_version"] if champion else None),
@@ -31,6 +32,7 @@ def status(config: Config) -> dict[str, Any]:
         "unfinished_moves": unfinished,
         "counts": counts,
         "contradictions": contradictions,
+        "proposals": {"rules": proposed},
         "excluded_corrections": _by_reason(excluded, "correction"),
         "excluded_demonstrations": _by_reason(excluded, "demonstration"),
     }

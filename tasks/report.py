@@ -100,6 +100,7 @@ class RoundView(NamedTuple):
     cluster_changes: list[str]
     contradictions: list[str]
     card: list[tuple[str, str]]
+    proposals: list[str]
     drift: str | None
     growing: list[str]
     flips: list[dict[str, Any]]
@@ -186,6 +187,7 @@ def _view(evidence: Evidence, full: bool) -> RoundView:
         cluster_changes=headlines.cluster_changes(evidence),
         contradictions=headlines.contradictions(evidence),
         card=card_lines(dig(evidence, "card")),
+        proposals=headlines.proposals(evidence),
         drift=headlines.drift_sentence(evidence),
         growing=headlines.growing_clusters(evidence),
         flips=flips[:SHOWN_FLIPS],

@@ -18,6 +18,7 @@ from prefect.logging import get_run_logger
 from tasks.config import Config, SplitConfig
 from tasks.db import Row, State
 from tasks.duplicates import components
+from tasks.proposals import propose, store
 from tasks.rounds import Round, record_evidence, writing
 
 if TYPE_CHECKING:
@@ -163,7 +164,10 @@ def _sides(kind: Kind, groups: int, config: SplitConfig) -> list[Side]:
 
 
 def split(config: Config, round_: Round) -> dict[str, int]:
-    """Draw the sides of all new inputs and add the round's regression cases; counts by side."""
+    """Draw the sides of all new inputs and add the round's regression cases; counts by side.
+
+    Before that, rules propose what not to train on, and what makes no case.
+    """
     with State(config.database).transaction() as tx:
         old = {row["input_hash"]: _drawn(row) for row in tx.rows("list_sides")}
         newcomers = [
@@ -171,17 +175,20 @@ def split(config: Config, round_: Round) -> dict[str, int]:
             for row in tx.rows("list_newcomers", pinned_seq=round_.pinned_seq)
         ]
         pairs = [(row["left_hash"], row["right_hash"]) for row in tx.rows("list_near_duplicates")]
+    proposed = propose(config, round_)
     drawn = draw_sides(newcomers, pairs, old, config.split)
     retired = crossings(pairs, old | drawn)
     with writing(config, round_, "split") as tx:
         if drawn:
             tx.load("insert_sides", _frame(drawn), round_id=round_.round_id)
+        found = store(tx, config, proposed, round_.pinned_seq)
         tx.run("set_correction_uses")
         tx.run("retire_crossing_cases", hashes=retired, round_id=round_.round_id)
         tx.run("retire_excluded_cases", round_id=round_.round_id, pinned_seq=round_.pinned_seq)
         tx.run("insert_regression_cases", round_id=round_.round_id, pinned_seq=round_.pinned_seq, copies=COPIES)
         counts = {row["side"]: row["inputs"] for row in tx.rows("count_sides", round_id=round_.round_id)}
-        record_evidence(tx, round_, sides=counts, suite=tx.rows("count_suite", round_id=round_.round_id))
+        suite = tx.rows("count_suite", round_id=round_.round_id)
+        record_evidence(tx, round_, sides=counts, suite=suite, proposals=found)
     return counts
 
 

@@ -188,6 +188,15 @@ def round_evidence(number: int, verdict: str, seed: int = 7) -> dict[str, Any]:
             {"kind": "same input", "policy": "hold", "groups": 2, "signals": 4, "left_out": 4},
             {"kind": "near-duplicate", "policy": "newest", "groups": 1, "signals": 2, "left_out": 1},
         ],
+        "proposals": {
+            "rules": [
+                {"signal": "correction", "rule": "suspect_label", "proposed": 9, "left_out": 8, "overruled": 1},
+                {"signal": "demonstration", "rule": "facts", "proposed": 1, "left_out": 0, "overruled": 0},
+                {"signal": "correction", "rule": None, "proposed": 2, "left_out": 2, "overruled": 0},
+            ],
+            "answers": {"judged": 900, "not_judged": 12},
+            "inputs": {"given": 500, "production": 500, "auc": 0.812, "by_chance": 0.51},
+        },
         "tiers": rows,
         "gate": {
             "confidence": 0.95,

@@ -1,6 +1,7 @@
 -- Parameters: $round_id, $pinned_seq, $copies. New cases, one a group of near-duplicates and answer, and no more than
 -- `copies` of a group in one tier: fixed for corrections that are trained on, unseen for held-out production rows,
--- anchor for held-out given demonstrations.
+-- anchor for held-out given demonstrations. What is withheld from training is no fixed case, and no case at all where its
+-- answer is in doubt.
 insert into regression_cases by name
 with candidates as (
     select
@@ -13,7 +14,9 @@ with candidates as (
         end as tier
     from signals_at($pinned_seq) as signals
     join sides using (input_hash)
+    left join withheld using (signal_id)
     where signals.excluded_because is null
+      and (withheld.signal_id is null or (not withheld.is_wrong and sides.side <> 'train'))
 ),
 
 active as (

@@ -2,4 +2,5 @@
 select signal_id, input, answer as output
 from signals_at($pinned_seq) as signals
 where excluded_because is null
+  and signal_id not in (select signal_id from withheld)
 order by signal_id;

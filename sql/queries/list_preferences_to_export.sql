@@ -8,5 +8,5 @@ union all
 select signal_id, signals.input, answer as chosen, inferences.output as rejected
 from signals_at($pinned_seq) as signals
 join inferences using (inference_id)
-where signal = 'correction' and excluded_because is null
+where signal = 'correction' and excluded_because is null and signal_id not in (select signal_id from withheld)
 order by signal_id;

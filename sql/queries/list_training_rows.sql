@@ -18,6 +18,7 @@ usable as materialized (
     join sides using (input_hash)
     where sides.side = 'train'
       and signals.excluded_because is null
+      and signals.signal_id not in (select signal_id from withheld)
 ),
 
 crowded as (

@@ -100,7 +100,7 @@ def test_help_is_instant_and_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "demo", "status", "lineage", "where", "promote", "abandon", "contradictions"]
+    "command", ["run", "demo", "status", "lineage", "where", "promote", "abandon", "contradictions", "proposals", "use"]
 )
 def test_each_command_explains_itself(command: str) -> None:
     result = flywheel(command, "--help")
@@ -175,7 +175,7 @@ def test_a_demo_of_no_workload_is_one_line() -> None:
 def test_status_in_json(registered: Workload) -> None:
     found = json.loads(flywheel("status", "--json", "--config", config_of(registered)).stdout)
     assert found.keys() == {
-        "workload", "champion", "rounds", "versions", "unfinished_moves", "counts", "contradictions",
+        "workload", "champion", "rounds", "versions", "unfinished_moves", "counts", "contradictions", "proposals",
         "excluded_corrections", "excluded_demonstrations",
     }  # fmt: skip
     assert found["champion"] == {"label": "base", "version": None}
@@ -299,6 +299,31 @@ def test_contradictions_are_shown_with_what_stands(workload: Workload) -> None:
     assert "1 group of signals with different right answers: flywheel contradictions --config" in " ".join(
         flywheel("status", "--config", config).stdout.split()
     )
+
+
+def test_what_rules_propose_is_shown_and_overruled(tmp_path: Path) -> None:
+    check = {"type": "regex", "name": "plain", "pattern": "[a-z]+", "whole": True}
+    workload = make_workload(tmp_path, checks=[check], split={"unseen": 0.0})
+    config = config_of(workload)
+    assert "does not exist yet" in refused("proposals", "--config", config)
+    workload.collect("a", [inference("i", output="no"), correction("i", "[b]1[/b]")])
+    workload.to_split()
+    key = workload.value("select correction_id from corrections")
+    shown = "".join(flywheel("proposals", "--config", config).stdout.split())
+    assert key[:12] in shown and "[b]1[/b]" in shown and "1proposal." in shown
+    assert "Format: 1 correction found, 1 left out" in flywheel("status", "--config", config).stdout
+    decision = ["--by", "maria", "--reason", "it is right", "--config", config]
+    assert "is no correction" in refused("use", "nothing", "--train", *decision)
+    assert f"{key} is trained on from now on" in flywheel("use", key[:12], "--train", *decision).stdout
+    (found,) = json.loads(flywheel("proposals", "--json", "--config", config).stdout)
+    assert (found["is_left_out"], found["decided_by"], found["decided_because"]) == (
+        False,
+        "person:maria",
+        "it is right",
+    )
+    assert flywheel("use", key, *decision).exit_code == 2
+    assert flywheel("use", key, "--leave-out", *decision).exit_code == 0
+    assert workload.value("select use_for_training from corrections") is False
 
 
 def test_a_pass_says_what_it_stored_and_where_the_bad_rows_are(capsys: pytest.CaptureFixture[str]) -> None:

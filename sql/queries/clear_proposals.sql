@@ -1,0 +1,2 @@
+-- What was proposed before is proposed anew.
+delete from proposals;
