@@ -41,8 +41,9 @@ def export(config: Config, layout: str, path: Path, snapshot: str | None = None)
     with require_state(config.database).transaction() as tx:
         rows = _signals(tx, config, layout) if snapshot is None else _snapshot_rows(tx, config, layout, snapshot)
     if not rows:
-        missing = "no signals" if snapshot is None else "no rows in that snapshot"
-        raise StateError(f"{config.name} has {missing} for {layout} yet; collect corrections first")
+        if snapshot is not None:
+            raise StateError("that snapshot has no row with a worse answer; leave out --snapshot to export the signals")
+        raise StateError(f"{config.name} has no signals for {layout} yet; collect corrections first")
     _write(path, rows, layout)
     return len(rows)
 
@@ -112,4 +113,6 @@ def _write(path: Path, rows: Sequence[Row], layout: str) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise StateError(f"{path} cannot be written: {error.strerror}; give another file with --out") from error
+        raise StateError(
+            f"{path} cannot be written: {error.strerror or error}; give another file with --out"
+        ) from error

@@ -102,7 +102,7 @@ def where(config: Config, signal_id: str) -> dict[str, Any]:
         "kind": known["kind"] if known else snapshots[0]["kind"],
         "side": known["side"] if known else None,
         "snapshots": snapshots,
-        "versions": sorted({row["version"] for row in snapshots if row["version"]}, key=int),
+        "versions": list(dict.fromkeys(row["version"] for row in snapshots if row["version"])),
         "excluded_because": known["excluded_because"] if known else _NO_SIGNAL,
         "why_in_none": None if snapshots else _why_in_none(known),
     }

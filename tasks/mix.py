@@ -84,7 +84,7 @@ def choose(rows: "pl.DataFrame", production: "pl.DataFrame", config: BlendConfig
     orders = [_order(config.seed, signal_id) for signal_id in rows["signal_id"].to_list()]
     narrow = rows.select(
         "signal", "signal_id", "source", "cell", "stratum", "cluster_id", "created_at", "is_replayed"
-    ).with_columns(order=pl.Series(orders, dtype=pl.String), place=pl.int_range(pl.len()))
+    ).with_columns(order=pl.Series(orders, dtype=pl.UInt64), place=pl.int_range(pl.len()))
     corrections = _corrections(narrow.filter(pl.col("signal") == "correction"), config)
     demonstrations = narrow.filter(pl.col("signal") == "demonstration")
     supply = _supply(demonstrations, corrections, config)
@@ -253,5 +253,6 @@ def _shares(rows: "pl.DataFrame", column: str) -> dict[str, float]:
     return {key: calls / total for key, calls in counts.iter_rows()}
 
 
-def _order(seed: int, signal_id: str) -> str:
-    return hashlib.sha256(f"{seed}/{signal_id}".encode()).hexdigest()
+def _order(seed: int, signal_id: str) -> int:
+    """64 bits of a hash: numbers are sorted many times faster than texts."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{signal_id}".encode()).digest()[:8])

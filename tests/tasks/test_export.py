@@ -110,6 +110,10 @@ def test_a_version_names_its_snapshot(frozen: Workload, tmp_path: Path) -> None:
 def test_a_snapshot_that_is_not_there_or_was_edited_is_refused(frozen: Workload, tmp_path: Path) -> None:
     with pytest.raises(StateError, match="has no snapshot or version 9;"):
         export(frozen.config, "trl-sft", tmp_path / "x.jsonl", "9")
+    with pytest.raises(StateError, match="no row with a worse answer; leave out --snapshot"):
+        export(frozen.config, "trl-dpo", tmp_path / "x.jsonl", frozen.value("select snapshot_hash from snapshots"))
+    with pytest.raises(StateError, match="cannot be written"):
+        export(frozen.config, "trl-sft", tmp_path / "no" / "x.parquet")
     path = Path(frozen.value("select path from snapshots"))
     path.unlink()
     with pytest.raises(StateError, match=f"the snapshot {path} is missing"):
