@@ -145,7 +145,7 @@ def judge(
     for kind in np.unique(kinds):
         for with_meanings in (False, True):
             rows = np.flatnonzero((kinds == kind) & (encoded == with_meanings))
-            used = parts if with_meanings else parts[:1]
+            used = [*(parts if with_meanings else parts[:1]), _shift(codes, kinds)]
             shown = rows if len(rows) >= FEWEST else np.flatnonzero(encoded >= with_meanings)
             fits = [_fit([part[shown] for part in used], codes[shown], with_slips=slips) for slips in (False, True)]
             found = _verdicts([part[rows] for part in used], codes[rows], fits)
@@ -224,6 +224,23 @@ def _out_of_fold(
         model.fit(features[others], codes[others], sample_weight=weights[others])
         found[np.ix_(ours, model.classes_)] = np.maximum(model.predict_proba(features[ours]), FLOOR)
     return np.log(found)
+
+
+def _shift(codes: "np.ndarray", kinds: "np.ndarray") -> "np.ndarray":
+    """How much commoner each class is among signals of a row's kind than among all, in logs (rows x classes).
+
+    Corrections are about what fails, so that their answers are others than those of confirmed calls (label shift;
+    Saerens et al. 2002). Where inputs say little, they would all look like slips without it.
+    """
+    import numpy as np
+
+    classes = int(codes.max()) + 1
+    everywhere = (np.bincount(codes, minlength=classes) + 1) / (len(codes) + classes)
+    shift = np.empty((len(codes), classes))
+    for kind in np.unique(kinds):
+        rows = kinds == kind
+        shift[rows] = np.log((np.bincount(codes[rows], minlength=classes) + 1) / (rows.sum() + classes) / everywhere)
+    return shift
 
 
 def _verdicts(
