@@ -20,7 +20,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from tasks.adapters import CONFIG, adapter_sha256, base_sha256, record_base
+from tasks.adapters import CONFIG, adapter_sha256, base_sha256, check_base, record_base
 from tasks.checkpoints import last_whole
 from tasks.child import Progress, is_first, run_child, spin_when_alone
 from tasks.config import Config
@@ -66,10 +66,10 @@ def _summary(stages: dict[str, dict[str, Any]], rows: int) -> dict[str, Any]:
     """The facts of a training as a whole, and of each of its stages."""
     facts = list(stages.values())
     sums = {name: sum(each[name] for each in facts) for name in ("steps", "seconds", "trained_tokens")}
-    alarms = [alarm for each in facts for alarm in each.get("alarms", [])]
+    said = [alarm for each in facts for alarm in each.get("alarms", [])]
     first = {name: facts[0][name] for name in ("epochs", "device", "processes", "loss")}
     resumed = max((each["resumed_from"] for each in facts if each["resumed_from"]), default=None)
-    return first | sums | {"rows": rows, "resumed_from": resumed, "alarms": alarms, "stages": stages}
+    return first | sums | {"rows": rows, "resumed_from": resumed, "alarms": said, "stages": stages}
 
 
 def _key(spec: dict[str, Any], stage: str) -> str:
@@ -124,7 +124,7 @@ def _train_dpo(
     facts = {"rows": len(rows), "trained_tokens": trained_tokens} | _run(trainer, spec, "dpo", key, progress)
     probe = [_labelled(row) for row in trainer.train_dataset.select(range(min(PROBE_ROWS, len(rows))))]
     if is_first():
-        measured = measure(trainer, tokenizer, spec["champion"], spec["max_new_tokens"])
+        measured = measure(trainer, spec["champion"], spec["max_new_tokens"])
         found = alarms(measured, DpoConfig.model_validate(spec["dpo"]))
         measured["chosen_change"] = fmean(measured.pop("chosen_changes"))
         facts |= {"alarms": found, "measured": measured}
@@ -267,7 +267,8 @@ def train(config: Config, round_: Round, on_progress: Progress | None = None) ->
     """Train the round's adapter on its snapshot in a child process; see `main` for what is returned.
 
     Raises:
-        FlywheelError: the snapshot's file is not the one that was frozen, or training failed.
+        FlywheelError: the snapshot's file is not the one that was frozen, the champion is of another base, or training
+            failed.
     """
     with State(config.database).transaction() as tx:
         snapshot = tx.rows("get_snapshot", snapshot_hash=held_row(tx, round_)["snapshot_hash"])[0]
@@ -276,6 +277,8 @@ def train(config: Config, round_: Round, on_progress: Progress | None = None) ->
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != snapshot["snapshot_hash"]:
         raise FlywheelError(f"{path} is not the snapshot that was frozen (sha256 differs); restore it")
     folder = config.round_folder(round_.round_id)
+    if champion is not None:
+        check_base(Path(champion["adapter_path"]), config.model.base)
     trained = _run_child(
         config, round_, make_spec(config, path, folder, champion), on_progress or (lambda **message: None)
     )
