@@ -122,7 +122,9 @@ def _train_dpo(
     _refuse_left_out(trainer.train_dataset, rows)
     trained_tokens = _count_pair_tokens(trainer.train_dataset, spec["max_length"])
     facts = {"rows": len(rows), "trained_tokens": trained_tokens} | _run(trainer, spec, "dpo", key, progress)
-    probe = [_labelled(row) for row in trainer.train_dataset.select(range(min(PROBE_ROWS, len(rows))))]
+    probe = [
+        _labelled(row, spec["max_length"]) for row in trainer.train_dataset.select(range(min(PROBE_ROWS, len(rows))))
+    ]
     if is_first():
         measured = measure(trainer, spec["champion"], spec["max_new_tokens"])
         found = alarms(measured, DpoConfig.model_validate(spec["dpo"]))
@@ -185,9 +187,10 @@ def _pair(row: dict[str, Any]) -> dict[str, Any]:
     return {"prompt": prompt, "chosen": [chosen], "rejected": [{"role": "assistant", "content": row["rejected"]}]}
 
 
-def _labelled(row: dict[str, Any]) -> dict[str, Any]:
+def _labelled(row: dict[str, Any], max_length: int) -> dict[str, Any]:
+    """The chosen answer of a pair as a row of supervised training."""
     prompt, chosen = row["prompt_ids"], row["chosen_ids"]
-    return {"input_ids": prompt + chosen, "labels": [IGNORED] * len(prompt) + chosen}
+    return {"input_ids": (prompt + chosen)[:max_length], "labels": ([IGNORED] * len(prompt) + chosen)[:max_length]}
 
 
 def _count_pair_tokens(dataset: Any, max_length: int) -> int:
@@ -342,7 +345,7 @@ def train_task(config: Config, round_: Round) -> None:
 
     def show(stage: str, note: str | None = None, step: int = 0, steps: int = 1, metrics: Any = None) -> None:
         if note is not None:
-            logger.info("%s", note)
+            (logger.warning if stage == "mlflow" else logger.info)("%s", note)
             return
         update_progress_artifact(artifact_id=bar, progress=100 * step / steps)  # type: ignore[arg-type]
         logger.info("Step %d of %d (%s), loss %.4f", step, steps, stage, metrics["loss"])
