@@ -85,7 +85,9 @@ def snapshot_bytes(rows: Sequence[Row]) -> bytes:
     for row in rows:
         messages = [*json.loads(row["input"]), {"role": "assistant", "content": row["answer"]}]
         source = {key: row[key] for key in ("signal", "signal_id", "source", "producer", "content_hash")}
-        pair = {"rejected": row["rejected"], "derived": row["derived"]} if row["signal"] == "preference" else {}
+        pair = {}
+        if row["signal"] == "preference":
+            pair = {"rejected": [{"role": "assistant", "content": row["rejected"]}], "derived": row["derived"]}
         lines.append(canonical_json({"messages": messages} | source | pair))
     return ("\n".join(lines) + "\n").encode()
 

@@ -99,7 +99,7 @@ def _train_sft(
 ) -> dict[str, Any]:
     from datasets import Dataset
 
-    rows = [row for row in rows if "rejected" not in row]
+    rows = [row for row in rows if row.get("rejected") is None]
     model, tokenizer, lora = _load(spec, adapter, spec["trainer"]["seed"])
     given = [{"messages": row["messages"], "position": position} for position, row in enumerate(rows)]
     trainer = sft_trainer(spec, model, tokenizer, Dataset.from_list(given), lora)
@@ -115,7 +115,7 @@ def _train_dpo(
 ) -> dict[str, Any]:
     from datasets import Dataset
 
-    rows = [row for row in rows if "rejected" in row]
+    rows = [row for row in rows if row.get("rejected") is not None]
     model, tokenizer, lora = _load(spec, adapter, spec["dpo"]["seed"])
     given = [_pair(row) | {"position": position} for position, row in enumerate(rows)]
     trainer = dpo_trainer(spec, model, tokenizer, Dataset.from_list(given), lora)
@@ -184,7 +184,7 @@ def _load(spec: dict[str, Any], adapter: str | None, seed: int) -> tuple[Any, An
 def _pair(row: dict[str, Any]) -> dict[str, Any]:
     """A snapshot row as TRL's columns of a preference."""
     *prompt, chosen = row["messages"]
-    return {"prompt": prompt, "chosen": [chosen], "rejected": [{"role": "assistant", "content": row["rejected"]}]}
+    return {"prompt": prompt, "chosen": [chosen], "rejected": row["rejected"]}
 
 
 def _labelled(row: dict[str, Any], max_length: int) -> dict[str, Any]:

@@ -61,7 +61,8 @@ def conversations(count: int, pairs: bool = False) -> list[dict[str, Any]]:
     rows = []
     for number in range(count):
         letters = rng.choices(LETTERS, k=rng.randint(3, 12))
-        chosen, pair = ("a", {"signal": "preference", "rejected": "b"}) if pairs else (letters[0], {})
+        rejected = [{"role": "assistant", "content": "b"}]
+        chosen, pair = ("a", {"signal": "preference", "rejected": rejected}) if pairs else (letters[0], {})
         messages = [{"role": "user", "content": " ".join(letters)}, {"role": "assistant", "content": chosen}]
         signal = {"signal": "correction", "signal_id": f"c{number}", "source": "production"}
         rows.append({"messages": messages} | signal | pair)
