@@ -1,7 +1,8 @@
 """What preference tuning may break, measured on a sample after training, and an alarm for each.
 
 Three things go wrong unseen while the loss falls: the chosen answers become less likely too (Pal et al. 2024, "Smaug"),
-answers become alike (Kirk et al. 2024), and pairs that neither model would say teach little (Tajwar et al. 2024).
+answers become alike (Kirk et al. 2024), and pairs of which the model would say neither answer teach little (Tajwar et
+al. 2024).
 """
 
 import math
@@ -12,6 +13,7 @@ from typing import Any
 from tasks.trainer_options import DpoConfig
 
 SAMPLE = 48  # pairs that are measured
+BATCH = 16  # prompts that are answered at once
 DRAWS = 4  # answers that each model gives to an input
 OUTSIDE_NATS = 1.0  # a token; so much less likely than the champion's own words are pairs from elsewhere
 LESS_DIVERSE = 0.75  # of the champion's distinct answers
@@ -54,13 +56,13 @@ def _alike(measured: dict[str, Any]) -> str | None:
 
 
 def _outside(measured: dict[str, Any]) -> str | None:
-    gaps = {which: measured["own_logprob"] - measured[f"{which}_logprob"] for which in ("chosen", "rejected")}
-    far = [f"{which} ones by {gap:.1f}" for which, gap in gaps.items() if gap > OUTSIDE_NATS]
-    if not far:
+    """Neither answer is like what the champion says. A failure and its correction are not meant: one is its own."""
+    gap = measured["own_logprob"] - measured["nearest_logprob"]
+    if gap <= OUTSIDE_NATS:
         return None
     return (
-        f"pairs lie outside what the champion says: less likely a token than its own answers are {' and '.join(far)} "
-        "nats; such pairs teach little, collect some from its own answers"
+        f"pairs lie outside what the champion says: even the likelier answer of each is less likely than its own, by "
+        f"{gap:.1f} nats a token; such pairs teach little, collect some from its own answers"
     )
 
 
@@ -74,7 +76,7 @@ def _lengths(measured: dict[str, Any], dpo: DpoConfig) -> str | None:
     )
 
 
-def measure(trainer: Any, tokenizer: Any, champion: str | None, max_new_tokens: int) -> dict[str, Any]:
+def measure(trainer: Any, champion: str | None, max_new_tokens: int) -> dict[str, Any]:
     """Log-probabilities and diversity of the trained model, its reference and the champion, on a sample of the pairs.
 
     Args:
@@ -83,9 +85,10 @@ def measure(trainer: Any, tokenizer: Any, champion: str | None, max_new_tokens: 
 
     Returns:
         chosen_changes: for each pair, change of the chosen answer's log-probability a token, trained less reference.
-        own_logprob, chosen_logprob, rejected_logprob: means a token under the champion, of its own answers and of the
-        pairs'. distinct_champion, distinct_challenger: of DRAWS answers to one input at temperature 1, mean number that
-        are distinct. chosen_tokens, rejected_tokens: mean lengths, over all pairs.
+        own_logprob, chosen_logprob, rejected_logprob, nearest_logprob: means a token under the champion, of its own
+        answers, of the pairs', and of the likelier one of each pair. distinct_champion, distinct_challenger: of DRAWS
+        answers to one input at temperature 1, mean number that are distinct. chosen_tokens, rejected_tokens: mean
+        lengths, over all pairs.
     """
     from transformers import set_seed
 
@@ -94,9 +97,7 @@ def measure(trainer: Any, tokenizer: Any, champion: str | None, max_new_tokens: 
     rows = dataset.select(range(0, len(dataset), max(1, len(dataset) // SAMPLE))).to_list()[:SAMPLE]
     prompts = [row["prompt_ids"] for row in rows]
     set_seed(trainer.args.seed)
-    own, said = (
-        [models.answers(who, prompt, max_new_tokens) for prompt in prompts] for who in ("champion", "challenger")
-    )
+    own, said = (models.answers(who, prompts, max_new_tokens) for who in ("champion", "challenger"))
     scored = {
         (who, which): [models.logprob(who, row["prompt_ids"], row[f"{which}_ids"]) for row in rows]
         for who, which in (
@@ -111,6 +112,7 @@ def measure(trainer: Any, tokenizer: Any, champion: str | None, max_new_tokens: 
         "own_logprob": fmean(own_scores),
         "chosen_logprob": fmean(scored["champion", "chosen"]),
         "rejected_logprob": fmean(scored["champion", "rejected"]),
+        "nearest_logprob": fmean(map(max, scored["champion", "chosen"], scored["champion", "rejected"])),
         "distinct_champion": _distinct(own),
         "distinct_challenger": _distinct(said),
         "chosen_tokens": fmean(map(len, dataset["chosen_ids"])),
@@ -128,7 +130,8 @@ class _Models:
     def __init__(self, trainer: Any, champion: str | None) -> None:
         self.model = trainer.accelerator.unwrap_model(trainer.model).eval()
         self.device = trainer.args.device
-        self.end = {trainer.processing_class.eos_token_id, trainer.processing_class.pad_token_id}
+        self.pad = trainer.processing_class.pad_token_id
+        self.end = {trainer.processing_class.eos_token_id, self.pad}
         if champion is not None:
             self.model.load_adapter(champion, "champion")
 
@@ -148,17 +151,26 @@ class _Models:
             logits = self.model(input_ids=ids).logits[0, len(prompt) - 1 : -1].float()
         return float(logits.log_softmax(-1).gather(1, ids[0, len(prompt) :, None]).mean())
 
-    def answers(self, who: str, prompt: list[int], max_new_tokens: int) -> list[list[int]]:
-        """DRAWS answers to a prompt at temperature 1, as token ids up to the one that ends them."""
+    def answers(self, who: str, prompts: list[list[int]], max_new_tokens: int) -> list[list[list[int]]]:
+        """DRAWS answers to each prompt at temperature 1, as token ids up to the one that ends them."""
+        drawn: list[list[list[int]]] = []
+        for start in range(0, len(prompts), BATCH):
+            made = self._draw(who, prompts[start : start + BATCH], max_new_tokens)
+            drawn += [made[place : place + DRAWS] for place in range(0, len(made), DRAWS)]
+        return drawn
+
+    def _draw(self, who: str, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
         import torch
 
-        ids = torch.tensor([prompt], device=self.device)
+        width = max(map(len, prompts))
+        ids = torch.tensor([[self.pad] * (width - len(prompt)) + prompt for prompt in prompts], device=self.device)
+        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=self.device)
         with torch.no_grad(), self._run(who):
             made = self.model.generate(
-                input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
+                input_ids=ids, attention_mask=mask, do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
                 num_return_sequences=DRAWS, max_new_tokens=max_new_tokens,
             )  # fmt: skip
-        return [self._until_end(answer.tolist()) for answer in made[:, len(prompt) :]]
+        return [self._until_end(answer) for answer in made[:, width:].tolist()]
 
     def _until_end(self, answer: list[int]) -> list[int]:
         ends = [place for place, token in enumerate(answer) if token in self.end]

@@ -25,6 +25,7 @@ from tasks.live_metrics import (
     find_or_create_run,
     logged_steps,
 )
+from tasks.methods import STAGES
 from tasks.records import now
 from tasks.rounds import Round, complete_evidence, held_row, writing
 from tasks.snapshot_card import card_markdown
@@ -197,8 +198,7 @@ def register(config: Config, round_: Round) -> str:
         "workload": config.name,
         "round_key": round_.round_key,
         "evidence": evidence,
-        "params": config.model_dump(mode="json", include={"model", "adapter", "trainer", "blend", "split", "gate"})
-        | {"round": _round_params(evidence)},
+        "params": _config_params(config) | {"round": _round_params(evidence)},
         "snapshot_path": snapshot["path"],
         "base": str(Path(config.model.base).resolve()) if Path(config.model.base).is_dir() else config.model.base,
         "adapter_path": row["adapter_path"],
@@ -230,6 +230,13 @@ def _description(evidence: dict[str, Any]) -> str:
     kinds = ", ".join(f"{rows} {kind}s" for kind, rows in evidence["card"]["by"]["signal"].items())
     verdict = f"Round {evidence['round']}, {evidence['verdict']}: {'; '.join(evidence['reasons'])}"
     return f"{verdict}\n\nTrained on {kinds}; the card is snapshot/card.md in the run."
+
+
+def _config_params(config: Config) -> dict[str, Any]:
+    """The settings that a version depends on; of the trainers, those of the method's stages."""
+    stages = {{"sft": "trainer", "dpo": "dpo"}[stage] for stage in STAGES[config.training_method]}
+    parts = config.model_dump(mode="json", include={"model", "adapter", "blend", "split", "gate"} | stages)
+    return parts | {"method": config.training_method}
 
 
 def _round_params(evidence: dict[str, Any]) -> dict[str, Any]:

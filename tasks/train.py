@@ -20,7 +20,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from tasks.adapters import CONFIG, adapter_sha256, base_sha256, record_base
+from tasks.adapters import CONFIG, adapter_sha256, base_sha256, check_base, record_base
 from tasks.chat import chat_dataset, check_template, pair_dataset
 from tasks.checkpoints import last_whole
 from tasks.child import Progress, is_first, run_child, spin_when_alone
@@ -68,10 +68,10 @@ def _summary(stages: dict[str, dict[str, Any]], rows: int) -> dict[str, Any]:
     """The facts of a training as a whole, and of each of its stages."""
     facts = list(stages.values())
     sums = {name: sum(each[name] for each in facts) for name in ("steps", "seconds", "trained_tokens")}
-    alarms = [alarm for each in facts for alarm in each.get("alarms", [])]
+    said = [alarm for each in facts for alarm in each.get("alarms", [])]
     first = {name: facts[0][name] for name in ("epochs", "device", "processes", "loss")}
     resumed = max((each["resumed_from"] for each in facts if each["resumed_from"]), default=None)
-    return first | sums | {"rows": rows, "resumed_from": resumed, "alarms": alarms, "stages": stages}
+    return first | sums | {"rows": rows, "resumed_from": resumed, "alarms": said, "stages": stages}
 
 
 def _key(spec: dict[str, Any], stage: str) -> str:
@@ -120,9 +120,11 @@ def _train_dpo(
     _refuse_left_out(trainer.train_dataset, rows)
     trained_tokens = _count_pair_tokens(trainer.train_dataset, spec["max_length"])
     facts = {"rows": len(rows), "trained_tokens": trained_tokens} | _run(trainer, spec, "dpo", key, progress)
-    probe = [_labelled(row) for row in trainer.train_dataset.select(range(min(PROBE_ROWS, len(rows))))]
+    probe = [
+        _labelled(row, spec["max_length"]) for row in trainer.train_dataset.select(range(min(PROBE_ROWS, len(rows))))
+    ]
     if is_first():
-        measured = measure(trainer, tokenizer, spec["champion"], spec["max_new_tokens"])
+        measured = measure(trainer, spec["champion"], spec["max_new_tokens"])
         found = alarms(measured, DpoConfig.model_validate(spec["dpo"]))
         measured["chosen_change"] = fmean(measured.pop("chosen_changes"))
         facts |= {"alarms": found, "measured": measured}
@@ -177,9 +179,10 @@ def _load(spec: dict[str, Any], adapter: str | None, seed: int) -> tuple[Any, An
     return model, tokenizer, LoraConfig(task_type="CAUSAL_LM", **spec["adapter"])
 
 
-def _labelled(row: dict[str, Any]) -> dict[str, Any]:
+def _labelled(row: dict[str, Any], max_length: int) -> dict[str, Any]:
+    """The chosen answer of a pair as a row of supervised training."""
     prompt, chosen = row["prompt_ids"], row["chosen_ids"]
-    return {"input_ids": prompt + chosen, "labels": [IGNORED] * len(prompt) + chosen}
+    return {"input_ids": (prompt + chosen)[:max_length], "labels": ([IGNORED] * len(prompt) + chosen)[:max_length]}
 
 
 def _count_pair_tokens(dataset: Any, max_length: int) -> int:
@@ -259,7 +262,8 @@ def train(config: Config, round_: Round, on_progress: Progress | None = None) ->
     """Train the round's adapter on its snapshot in a child process; see `main` for what is returned.
 
     Raises:
-        FlywheelError: the snapshot's rows are not those that were frozen, or training failed.
+        FlywheelError: the snapshot's rows are not those that were frozen, the champion is of another base, or training
+            failed.
     """
     with State(config.database).transaction() as tx:
         snapshot = tx.rows("get_snapshot", snapshot_hash=held_row(tx, round_)["snapshot_hash"])[0]
@@ -267,6 +271,8 @@ def train(config: Config, round_: Round, on_progress: Progress | None = None) ->
     path = Path(snapshot["path"])
     read_snapshot(path, snapshot["snapshot_hash"])
     folder = config.round_folder(round_.round_id)
+    if champion is not None:
+        check_base(Path(champion["adapter_path"]), config.model.base)
     trained = _run_child(
         config, round_, make_spec(config, path, folder, champion), on_progress or (lambda **message: None)
     )
@@ -330,7 +336,7 @@ def train_task(config: Config, round_: Round) -> None:
 
     def show(stage: str, note: str | None = None, step: int = 0, steps: int = 1, metrics: Any = None) -> None:
         if note is not None:
-            logger.info("%s", note)
+            (logger.warning if stage == "mlflow" else logger.info)("%s", note)
             return
         update_progress_artifact(artifact_id=bar, progress=100 * step / steps)  # type: ignore[arg-type]
         logger.info("Step %d of %d (%s), loss %.4f", step, steps, stage, metrics["loss"])

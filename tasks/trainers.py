@@ -113,10 +113,12 @@ def _callbacks() -> tuple[Any, Any]:
             self.saved = time.monotonic()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            due = torch.tensor(int(time.monotonic() - self.saved >= self.seconds), device=args.device)
+            due = time.monotonic() - self.saved >= self.seconds
             if args.world_size > 1:  # the clocks differ, and all have to save together
-                torch.distributed.broadcast(due, 0)
-            control.should_save = bool(due) and state.global_step < state.max_steps
+                firsts = torch.tensor(int(due), device=args.device)
+                torch.distributed.broadcast(firsts, 0)
+                due = bool(firsts)
+            control.should_save = due and state.global_step < state.max_steps
 
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             self.trainer.accelerator.wait_for_everyone()

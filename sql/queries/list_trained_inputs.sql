@@ -10,6 +10,8 @@ inputs as (
     select input_hash, input from inferences
     union all
     select input_hash, input from demonstrations
+    union all
+    select input_hash, input from preferences
 ),
 
 final as (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,23 @@ def test_before_any_move_the_base_model_serves(registered: Workload) -> None:
 def test_an_unknown_version_is_refused_and_nothing_is_recorded(registered: Workload) -> None:
     with pytest.raises(FlywheelError, match="tickets has no version 7; `flywheel status --config FILE` lists"):
         move_champion(registered.config, "7", "person:maria", "because")
+    assert events(registered) == []
+
+
+def test_a_version_that_was_trained_on_another_base_is_not_promoted(
+    registered: Workload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    adapter, base = Path(registered.value("select adapter_path from versions")), tmp_path / "base"
+    for folder in (adapter, base):
+        folder.mkdir(parents=True)
+    (adapter / "base.json").write_text(json.dumps({"base": "old", "sha256": "0" * 64}), encoding="utf-8")
+    (base / "config.json").write_text("{}", encoding="utf-8")
+    changed = registered.config.model_copy(
+        update={"model": registered.config.model.model_copy(update={"base": str(base)})}
+    )
+    with pytest.raises(FlywheelError, match="was trained on another base: on old"):
+        move_champion(changed, "1", "person:maria", "because")
     assert events(registered) == []
 
 

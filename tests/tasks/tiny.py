@@ -65,7 +65,8 @@ def conversations(count: int, pairs: bool = False) -> list[dict[str, Any]]:
     rows = []
     for number in range(count):
         letters = rng.choices(LETTERS, k=rng.randint(3, 12))
-        chosen, pair = ("a", {"signal": "preference", "rejected": "b"}) if pairs else (letters[0], {})
+        rejected = [{"role": "assistant", "content": "b"}]
+        chosen, pair = ("a", {"signal": "preference", "rejected": rejected}) if pairs else (letters[0], {})
         messages = [{"role": "user", "content": " ".join(letters)}, {"role": "assistant", "content": chosen}]
         signal = {"signal": "correction", "signal_id": f"c{number}", "source": "production"}
         rows.append({"messages": messages} | signal | pair)
@@ -81,7 +82,7 @@ def write_conversations(rows: list[dict[str, Any]], folder: Path) -> Path:
 
 
 def _columns(row: dict[str, Any]) -> dict[str, Any]:
-    rejected = answer_json(row["rejected"]) if "rejected" in row else None
+    rejected = canonical_json(row["rejected"]) if "rejected" in row else None
     parts = {"prompt": canonical_json(row["messages"][:-1]), "chosen": answer_json(row["messages"][-1]["content"])}
     return parts | {"rejected": rejected} | {key: row[key] for key in ("signal", "signal_id", "source")}
 
