@@ -23,6 +23,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+import polars as pl
 import psutil
 from scipy.stats import ttest_ind
 
@@ -30,6 +31,8 @@ from benchmarks._bars import Bar, close
 from tasks.child import run_child
 from tasks.demo import tickets
 from tasks.demo.base_model import BaseSpec, build_base
+from tasks.records import canonical_json
+from tasks.snapshots import HASHED, answer_json, freeze, write_snapshot
 from tasks.trainer_options import TrainerConfig
 
 GIB = 2**30
@@ -146,32 +149,41 @@ def _memory(process: psutil.Process) -> int:
         return 0
 
 
-def write_rows(folder: Path, count: int, long_answers: bool) -> Path:
-    """Tickets as a snapshot's rows; with long answers, the answer says the ticket again."""
-    folder.mkdir()
-    file = folder / "train.jsonl"
-    with file.open("w", encoding="utf-8") as opened:
-        for number, ticket in enumerate(tickets.production(count, seed=1)):
-            *asked, answer = ticket.conversation
-            if long_answers:
-                answer = answer | {"content": f"{answer['content']} {asked[-1]['content']}"}
-            row = {"messages": [*asked, answer], "signal": "correction", "signal_id": str(number), "source": "tickets"}
-            opened.write(json.dumps(row) + "\n")
-    return file
+def write_rows(folder: Path, count: int, long_answers: bool) -> tuple[Path, Path]:
+    """Tickets as a snapshot, and as the file that TRL reads; with long answers, the answer says the ticket again."""
+    conversations = []
+    for ticket in tickets.production(count, seed=1):
+        *asked, answer = ticket.conversation
+        if long_answers:
+            answer = answer | {"content": f"{answer['content']} {asked[-1]['content']}"}
+        conversations.append([*asked, answer])
+    rows = [_row(number, conversation) for number, conversation in enumerate(conversations)]
+    snapshot = write_snapshot(freeze(pl.DataFrame(rows, infer_schema_length=None)), folder / "snapshot")
+    file = folder / "trl" / "train.jsonl"
+    file.parent.mkdir(parents=True)
+    file.write_text("".join(json.dumps({"messages": each}) + "\n" for each in conversations), encoding="utf-8")
+    return snapshot.path, file
+
+
+def _row(number: int, conversation: list[dict[str, str]]) -> dict[str, Any]:
+    *asked, answer = conversation
+    texts = {"signal": "demonstration", "signal_id": str(number), "source": "tickets", "prompt": canonical_json(asked)}
+    nothing = dict.fromkeys(("inference_id", "cluster_id", "rejected", "derived"))
+    return dict.fromkeys(HASHED, "") | nothing | texts | {"chosen": answer_json(answer["content"]), "weight": 1.0}
 
 
 def measure(base: Path, folder: Path, count: int, repeats: int, long_answers: bool = False) -> dict[str, Any]:
     """Both in turn, each first in every other repeat; what came of them. The first pair warms up and is left out."""
-    rows = write_rows(folder / "rows", count, long_answers)
+    snapshot, file = write_rows(folder / "rows", count, long_answers)
     mine, theirs, tokens = [], [], 0
     for seed in range(repeats + 1):
         for who in ("ours", "trl")[:: 1 if seed % 2 else -1]:
             place = folder / f"{who}-{seed}"
             if who == "ours":
-                run, tokens = ours(base, rows, place, seed)
+                run, tokens = ours(base, snapshot, place, seed)
                 mine.append(run)
             else:
-                theirs.append(trls(base, rows, place, seed))
+                theirs.append(trls(base, file, place, seed))
     return compare(mine[1:], theirs[1:], 2 * tokens)
 
 

@@ -8,7 +8,9 @@ with retracted as (
 ),
 
 usable_corrections as (
-    select * from signals_at($pinned_seq) as signals where signal = 'correction' and excluded_because is null
+    select *
+    from signals_at($pinned_seq) as signals
+    where signal = 'correction' and excluded_because is null and signal_id not in (select signal_id from withheld)
 ),
 
 faulted as (
