@@ -1,7 +1,7 @@
 -- Parameters: $round_id, $pinned_seq, $copies. New cases, one a group of near-duplicates and answer, and no more than
 -- `copies` of a group in one tier: fixed for corrections that are trained on, unseen for held-out production rows,
 -- anchor for held-out given demonstrations. What is withheld from training is no fixed case, and no case at all where its
--- answer is in doubt.
+-- answer is in doubt. A case whose answer stands again, after it was doubted or taken back, is another version of it.
 insert into regression_cases by name
 with candidates as (
     select
@@ -17,6 +17,12 @@ with candidates as (
     left join withheld using (signal_id)
     where signals.excluded_because is null
       and (withheld.signal_id is null or (not withheld.is_wrong and sides.side <> 'train'))
+),
+
+closed as (
+    select signal_id
+    from regression_cases
+    where retired_round is null or retired_because = 'near-duplicate of a training row'
 ),
 
 active as (
@@ -40,13 +46,15 @@ one_an_answer as (
         and candidates.tier = active.tier
         and candidates.answer = active.expected
     where tier is not null
-      and signal_id not in (select case_id from regression_cases)
+      and signal_id not in (select signal_id from closed)
     qualify row_number() over (partition by group_hash, tier, answer order by signal_id) = 1
 ),
 
 final as (
     select
-        signal_id as case_id, input, input_hash, answer as expected, tier, stratum, cluster_id, slices,
+        signal_id || case when signal_id in (select signal_id from regression_cases) then '@' || $round_id else '' end
+            as case_id,
+        input, input_hash, answer as expected, tier, stratum, cluster_id, slices,
         signal_id, producer, source, $round_id as added_round
     from one_an_answer
     left join taken using (group_hash, tier)

@@ -30,6 +30,7 @@ from tasks.chat import (
 from tasks.errors import FlywheelError
 from tasks.records import parse_record, user_text
 from tasks.regress import _read_calls
+from tasks.snapshots import read_conversations
 from tasks.train import IGNORED
 from tests.conftest import (
     Record,
@@ -185,10 +186,17 @@ def test_a_template_that_writes_no_calls_is_refused(tokenizer: Any) -> None:
     assert "\n" not in str(caught.value)
 
 
+def with_base(folder: Path, tokenizer: Any) -> Workload:
+    """A workload that holds nothing out, with a base whose tokenizer counts."""
+    tokenizer.save_pretrained(folder / "base")
+    model = {"base": str(folder / "base"), "max_length": 4096}
+    return make_workload(folder, model=model, split={"unseen": 0.0, "anchor": 0.0})
+
+
 @pytest.fixture
-def agent(tmp_path: Path) -> Workload:
+def agent(tmp_path: Path, tokenizer: Any) -> Workload:
     """Calls of an agent: a wrong call that was corrected, a wrong answer to a result, a right call, a demonstration."""
-    workload = make_workload(tmp_path, split={"unseen": 0.0, "anchor": 0.0})
+    workload = with_base(tmp_path, tokenizer)
     asked = [{"role": "user", "content": distinct(name)} for name in ("lost", "late", "fine", "seed")]
     offered = {"tools": TOOLS}
     workload.collect("a", [
@@ -209,13 +217,12 @@ def test_tools_go_through_every_stage(agent: Workload, tokenizer: Any) -> None:
     round_ = agent.to_split()
     assert agent.value("select count(*) from regression_cases where starts_with(expected, chr(30))") == 1
     blend(agent.config, round_)
-    lines = Path(agent.value("select path from snapshots")).read_text(encoding="utf-8").splitlines()
-    rows = {row["signal_id"]: row for row in map(json.loads, lines)}
+    rows = {row["signal_id"]: row for row in read_conversations(Path(agent.value("select path from snapshots")))}
     assert len(rows) == 4
     corrected = agent.value("select correction_id from corrections where inference_id = 'call'")
     assert rows[corrected]["messages"][-1] == calling(id=7)
     assert rows[corrected]["tools"] == TOOLS
-    assert "tools" not in rows["seed"]
+    assert rows["seed"]["tools"] is None
     texts = {
         signal_id: tokenizer.apply_chat_template(row["prompt"] + row["completion"], tools=row["tools"], tokenize=False)
         for signal_id, row in zip(rows, chat_dataset(rows.values()), strict=True)
@@ -231,24 +238,24 @@ def test_tools_go_through_every_stage(agent: Workload, tokenizer: Any) -> None:
     assert f"<tool>{distinct('result')}\n<assistant>It is lost.<end>\n" in texts[answer]
 
 
-def test_conversations_of_many_turns_go_through_every_stage(tmp_path: Path) -> None:
+def test_conversations_of_many_turns_go_through_every_stage(tmp_path: Path, tokenizer: Any) -> None:
     """Whole in the training row, whatever signal brings them; and a preference keeps them too."""
-    workload = make_workload(tmp_path, split={"unseen": 0.0, "anchor": 0.0})
+    workload = with_base(tmp_path, tokenizer)
     talks = {
         name: [{"role": ("user", "assistant")[turn % 2], "content": distinct(f"{name}{turn}")} for turn in range(5)]
         for name in ("wrong", "right", "given", "pair")
     }
-    answer = {"role": "assistant", "content": "right"}
+    answer, other = ({"role": "assistant", "content": said} for said in ("right", "another"))
     workload.collect("a", [
         inference("wrong") | {"messages": talks["wrong"]}, correction("wrong"),
         inference("right", output="right") | {"messages": talks["right"]}, thumb("right"),
-        demonstration("given") | {"messages": [*talks["given"], answer]},
+        demonstration("given") | {"messages": [*talks["given"], other]},
         preference("pair") | {"messages": talks["pair"]},
     ])  # fmt: skip
     blend(workload.config, workload.to_split())
-    lines = Path(workload.value("select path from snapshots")).read_text(encoding="utf-8").splitlines()
-    trained = [json.loads(line)["messages"] for line in lines]
-    assert sorted(trained, key=str) == sorted(([*talks[name], answer] for name in ("wrong", "right", "given")), key=str)
+    trained = [row["messages"] for row in read_conversations(Path(workload.value("select path from snapshots")))]
+    expected = [[*talks["wrong"], answer], [*talks["right"], answer], [*talks["given"], other]]
+    assert sorted(trained, key=str) == sorted(expected, key=str)
     assert read_input(workload.value("select input from preferences")).messages == talks["pair"]
 
 

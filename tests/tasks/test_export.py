@@ -45,6 +45,7 @@ def test_a_tie_is_no_pair(workload: Workload, tmp_path: Path) -> None:
     assert "other" not in (tmp_path / "p.jsonl").read_text()
 
 
+@pytest.mark.parametrize("layout", ["chat", "preferences", "trl-sft", "trl-dpo"])
 def test_what_a_round_would_leave_out_is_not_exported(workload: Workload, tmp_path: Path, layout: str) -> None:
     """A revised correction, two people who disagree, and one that agrees with the model, before there was any round."""
     calls = [inference(f"i{n}") for n in range(3)]

@@ -37,6 +37,11 @@ def labelled(failures: int, wrong: set[int], given: int = 0) -> list[dict[str, A
     return records
 
 
+def confirmed(count: int) -> list[dict[str, Any]]:
+    """Calls that a person said yes to."""
+    return [record for n in range(count) for record in (inference(f"s{n}", output="account"), thumb(f"s{n}"))]
+
+
 def in_doubt(workload: Workload) -> dict[str, dict[str, Any]]:
     return {row["signal_id"]: row for row in proposals(workload.config)}
 
@@ -82,7 +87,8 @@ def test_evidence_and_status_say_how_many(screened: Workload) -> None:
 
 def one_bad_format(folder: Path, **screening: Any) -> Workload:
     workload = make_workload(folder, checks=[LABELS], screening=screening, split={"unseen": 0.0})
-    records = [*labelled(6, set()), inference("bad", output="account"), correction("bad", "Shipping!")]
+    bad = [inference("bad", output="account"), correction("bad", "Shipping!")]
+    records = [*labelled(6, set()), *bad, *confirmed(20)]
     workload.collect("a", records)
     return workload
 
@@ -136,6 +142,23 @@ def test_a_person_leaves_out_what_no_rule_minds(tmp_path: Path) -> None:
     workload.to_split()
     retired = workload.rows("select signal_id, retired_because from regression_cases where retired_round is not null")
     assert retired == [{"signal_id": key, "retired_because": "left out by person:maria"}]
+
+
+def test_a_case_whose_answer_stands_again_is_another_version_of_it(tmp_path: Path) -> None:
+    """The earlier one stays as it was, so that old verdicts can be looked up."""
+    workload = one_bad_format(tmp_path)
+    workload.to_split()
+    key = id_of(workload, "i001")
+    for number, use in enumerate(("leave out", "train"), start=2):
+        decide_use(workload.config, key, use, "person:maria", "a test of ours")
+        workload.close(workload.open())
+        workload.collect(f"more{number}", [inference(f"m{number}"), correction(f"m{number}", "account")])
+        workload.to_split()
+    cases = f"select case_id, added_round, retired_round from regression_cases where signal_id = '{key}' order by 2"
+    assert workload.rows(cases) == [
+        {"case_id": key, "added_round": 1, "retired_round": 2},
+        {"case_id": f"{key}@3", "added_round": 3, "retired_round": None},
+    ]
 
 
 def test_a_rule_that_takes_no_effect_is_shown_alone(tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ def test_conversations_end_with_the_chosen_answer(tmp_path: Path) -> None:
     first, second = read_conversations(snapshot.path)
     assert first == {
         "messages": [{"role": "user", "content": "ask 1 é"}, {"role": "assistant", "content": "right"}],
-        "rejected": None, "signal": "correction", "signal_id": "1", "source": "production",
+        "tools": None, "rejected": None, "signal": "correction", "signal_id": "1", "source": "production",
     }  # fmt: skip
     assert second["rejected"] == [{"role": "assistant", "content": "wrong"}]
 
