@@ -69,6 +69,8 @@ def ours(base: Path, rows: Path, folder: Path, seed: int) -> tuple[Run, int]:
         "max_length": MAX_LENGTH,
         "max_new_tokens": 64,
         "adapter": ADAPTER,
+        "members": 1,
+        "strength": 1.0,
         "trainer": options(seed).arguments(),
         "dpo": {},
         "champion": None,

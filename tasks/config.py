@@ -255,6 +255,14 @@ class AdapterConfig(Model):
     use_dora: bool = False
     init_lora_weights: bool | str = True
     modules_to_save: tuple[str, ...] = ()
+    members: int = Field(
+        1,
+        ge=1,
+        description="so many adapters are trained, each with its own seed, and averaged into one of r x members",
+    )
+    strength: float = Field(
+        1.0, gt=0.0, le=2.0, description="what the adapter is scaled by when it is trained: less fixes and breaks less"
+    )
 
     @field_validator("r")
     @classmethod
@@ -263,8 +271,23 @@ class AdapterConfig(Model):
             raise ValueError(f"vLLM serves ranks {', '.join(map(str, VLLM_RANKS))}, not {rank}")
         return rank
 
+    @property
+    def lora(self) -> dict[str, Any]:
+        """The options of PEFT's LoraConfig."""
+        return self.model_dump(mode="json", exclude={"modules_to_save", "members", "strength"})
+
+    @property
+    def served_rank(self) -> int:
+        """The rank of the adapter that is served: members are put beside one another, not pressed together."""
+        return self.r * self.members
+
     @model_validator(mode="after")
     def _vllm_can_serve_it(self) -> "AdapterConfig":
+        if self.served_rank not in VLLM_RANKS:
+            raise ValueError(
+                f"members: {self.members} of rank {self.r} make one of rank {self.served_rank}, and vLLM serves ranks "
+                f"{', '.join(map(str, VLLM_RANKS))}; change one of the two"
+            )
         if self.use_dora:
             raise ValueError("use_dora: vLLM does not serve DoRA adapters; remove it")
         if self.init_lora_weights not in (True, "gaussian"):

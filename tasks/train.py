@@ -99,8 +99,66 @@ def _record_file(spec: dict[str, Any], stage: str) -> Path:
 def _train_sft(
     spec: dict[str, Any], key: str, rows: list[dict[str, Any]], adapter: str | None, progress: Progress
 ) -> dict[str, Any]:
+    """Train the members, each in a folder of its own with a seed of its own, and average them."""
+    if (spec["members"], spec["strength"]) == (1, 1.0):
+        return _train_member(spec, key, rows, progress)
+    members = []
+    for number in range(spec["members"]):
+        folder, seed = Path(spec["folder"]) / f"member-{number}", spec["trainer"]["seed"] + number
+        own = spec | {"folder": str(folder), "trainer": spec["trainer"] | {"seed": seed}}
+        own_key = _key(own | {"members": 1, "strength": 1.0}, "sft")
+        folder.mkdir(exist_ok=True)
+        found = _finished(own, "sft", own_key)
+        members.append(found or _train_member(own, own_key, rows, _part(progress, number, spec["members"])))
+        gc.collect()
+    return _average(spec, key, members)
+
+
+def _part(progress: Progress, number: int, parts: int) -> Progress:
+    """Progress of one of several trainings of as many steps as if they were one."""
+
+    def tell(**message: Any) -> None:
+        if "steps" in message:
+            steps = message["steps"]
+            message |= {"step": message["step"] + number * steps, "steps": parts * steps}
+        progress(**message)
+
+    return tell
+
+
+def _average(spec: dict[str, Any], key: str, members: list[dict[str, Any]]) -> dict[str, Any]:
+    """The mean of the members' weights, scaled by the strength, as one adapter (model soup, Wortsman et al. 2022).
+
+    Exact: PEFT puts the members' factors beside one another, so that the rank is the sum of theirs.
+    """
+    if is_first():
+        from peft import PeftModel
+        from transformers import AutoModelForCausalLM
+
+        names = [f"member{number}" for number in range(len(members))]
+        model = AutoModelForCausalLM.from_pretrained(spec["base"], dtype=_dtype())
+        model = PeftModel.from_pretrained(model, members[0]["adapter_path"], adapter_name=names[0])
+        for name, member in zip(names[1:], members[1:], strict=True):
+            model.load_adapter(member["adapter_path"], name)
+        weights = [spec["strength"] / len(members)] * len(members)
+        model.add_weighted_adapter(names, weights, "default", combination_type="cat")
+        facts = {"training": _joined(members), "probe_rows": members[0]["probe_rows"]}
+        _record(spec, "sft", key, _save(model, Path(spec["folder"]), spec["base"]), facts)
+    return _read_record(spec, "sft")
+
+
+def _joined(members: list[dict[str, Any]]) -> dict[str, Any]:
+    """The facts of the members' trainings as if they were one after another."""
+    facts = [member["training"] for member in members]
+    sums = {name: sum(each[name] for each in facts) for name in ("steps", "seconds", "trained_tokens")}
+    loss = [[step + number * each["steps"], value] for number, each in enumerate(facts) for step, value in each["loss"]]
+    resumed = max((each["resumed_from"] for each in facts if each["resumed_from"]), default=None)
+    return facts[0] | sums | {"loss": loss, "resumed_from": resumed, "members": len(members)}
+
+
+def _train_member(spec: dict[str, Any], key: str, rows: list[dict[str, Any]], progress: Progress) -> dict[str, Any]:
     rows = [row for row in rows if row["rejected"] is None]
-    model, tokenizer, lora = _load(spec, adapter, spec["trainer"]["seed"])
+    model, tokenizer, lora = _load(spec, None, spec["trainer"]["seed"])
     check_template(tokenizer, rows)
     trainer = sft_trainer(spec, model, tokenizer, chat_dataset(rows), lora)
     _refuse_left_out(trainer.train_dataset, rows)
@@ -155,13 +213,24 @@ def _run(trainer: Any, spec: dict[str, Any], stage: str, key: str, progress: Pro
 def _finish(trainer: Any, spec: dict[str, Any], stage: str, key: str, facts: dict[str, Any]) -> dict[str, Any]:
     """Save the stage's adapter, and then what is known of it; the checkpoints are deleted."""
     if trainer.is_world_process_zero():
-        folder = _save(trainer.model, Path(spec["folder"]), spec["base"])
-        made = {"key": key, "adapter_path": str(folder), "adapter_sha256": adapter_sha256(folder)}
-        unfinished = _record_file(spec, stage).with_suffix(".partial")
-        unfinished.write_text(json.dumps(made | facts), encoding="utf-8")
-        unfinished.replace(_record_file(spec, stage))
+        _record(spec, stage, key, _save(trainer.model, Path(spec["folder"]), spec["base"]), facts)
         shutil.rmtree(checkpoint_folder(spec, stage), ignore_errors=True)
-    trainer.accelerator.wait_for_everyone()
+    return _read_record(spec, stage)
+
+
+def _record(spec: dict[str, Any], stage: str, key: str, folder: Path, facts: dict[str, Any]) -> None:
+    """Write down, whole or not at all, that a stage has ended with the adapter in a folder."""
+    made = {"key": key, "adapter_path": str(folder), "adapter_sha256": adapter_sha256(folder)}
+    unfinished = _record_file(spec, stage).with_suffix(".partial")
+    unfinished.write_text(json.dumps(made | facts), encoding="utf-8")
+    unfinished.replace(_record_file(spec, stage))
+
+
+def _read_record(spec: dict[str, Any], stage: str) -> dict[str, Any]:
+    """What the first process has recorded of a stage, once it has."""
+    from accelerate import PartialState
+
+    PartialState().wait_for_everyone()
     record: dict[str, Any] = json.loads(_record_file(spec, stage).read_text(encoding="utf-8"))
     return record
 
@@ -319,7 +388,9 @@ def make_spec(config: Config, snapshot: Path, folder: Path, champion: Row | None
         "snapshot": str(snapshot),
         "folder": str(folder),
         "max_length": config.model.max_length,
-        "adapter": config.adapter.model_dump(mode="json", exclude={"modules_to_save"}),
+        "adapter": config.adapter.lora,
+        "members": config.adapter.members,
+        "strength": config.adapter.strength,
         "max_new_tokens": config.model.max_new_tokens,
         "trainer": config.trainer.arguments(),
         "dpo": config.dpo.arguments(),

@@ -50,6 +50,7 @@ def refusal(folder: Path, data: Any) -> str:
         ({"sources": [{"name": "production", "path": "x", "on_error": "skip"}]}, "sources.0.on_error: unknown key"),
         ({"adapter": {"r": 12}}, "adapter.r: vLLM serves ranks 1, 8, 16, 32, 64, 128, 256, 320, 512, not 12"),
         ({"adapter": {"r": 0}}, "not 0"),
+        ({"adapter": {"r": 16, "members": 3}}, "members: 3 of rank 16 make one of rank 48, and vLLM serves ranks 1, 8"),
         ({"adapter": {"use_dora": True}}, "vLLM does not serve DoRA"),
         ({"adapter": {"init_lora_weights": "pissa"}}, "init_lora_weights"),
         ({"adapter": {"modules_to_save": ["lm_head"]}}, "modules_to_save"),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tasks.adapters import WEIGHTS, adapter_sha256
 from tasks.blend import blend
@@ -166,3 +169,44 @@ def test_a_snapshot_that_is_not_the_frozen_one_is_not_trained_on(workload: Workl
     with pytest.raises(FlywheelError, match=f"{path} is (missing|no whole Parquet file).*; restore it from"):
         train(workload.config, round_)
     assert stage_of(workload.config, round_) == "train"
+
+
+def change(adapter: str) -> dict[str, torch.Tensor]:
+    """What an adapter adds to each weight of the base."""
+    folder = Path(adapter)
+    options = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    weights = load_file(folder / WEIGHTS)
+    return {
+        name: weights[name.replace("lora_A", "lora_B")] @ weights[name] * options["lora_alpha"] / options["r"]
+        for name in weights
+        if "lora_A" in name
+    }
+
+
+def test_members_are_averaged_and_scaled_exactly(tmp_path: Path) -> None:
+    """And each is trained once, whatever is made of them; their progress is that of one training."""
+    steps: list[tuple[int, int]] = []
+
+    def follow(**message: Any) -> None:
+        if "steps" in message:
+            steps.append((message["step"], message["steps"]))
+
+    spec = tiny_spec(tmp_path / "one", tiny_base(tmp_path / "base"), members=3, strength=0.5)
+    made = main(spec, follow)
+    alone = [
+        main(
+            tiny_spec(tmp_path / f"alone{seed}", tmp_path / "base") | {"trainer": spec["trainer"] | {"seed": seed}},
+            follow,
+        )
+        for seed in range(3)
+    ]
+    parts = [change(each["adapter_path"]) for each in alone]
+    for name, value in change(made["adapter_path"]).items():
+        torch.testing.assert_close(value, 0.5 * sum(part[name] for part in parts) / 3)
+    assert made["training"]["steps"] == 3 * alone[0]["training"]["steps"] == steps[119][0] == steps[0][1]
+    assert [step for step, _ in steps[:120]] == list(range(1, 121))
+    steps.clear()
+    stronger = main(spec | {"strength": 1.0}, follow)
+    assert steps == []
+    for name, value in change(stronger["adapter_path"]).items():
+        torch.testing.assert_close(value, 2 * change(made["adapter_path"])[name])
