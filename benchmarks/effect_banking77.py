@@ -5,9 +5,9 @@
 For each seed 4,000 rows of train.csv teach a base model from scratch, which then answers the other 6,003 as production.
 Of its failures one in five is kept unseen; the others are corrected, and what it got right is confirmed. Each arm
 trains an adapter on some of that with the product's own training. `product` is configs/banking77.yaml as it is; the
-others are plain supervised training at the settings in PLAIN: on the corrections alone, with as many or three times as
-many demonstrations, and on all there is. Every model then answers the 3,080 rows of test.csv and the unseen failures.
-Nothing is chosen by what it answers there. Differences are paired by seed, with Student's intervals.
+others are plain supervised training with the same options, one adapter each: on the corrections alone, with as many or
+three times as many demonstrations, and on all there is. Every model then answers the 3,080 rows of test.csv and the
+unseen failures. Nothing is chosen by what it answers there. Differences are paired by seed, with Student's intervals.
 
 About an hour and a half on two cores, two seeds at a time.
 """
@@ -38,7 +38,6 @@ from tasks.snapshots import HASHED, answer_json, freeze, write_snapshot
 from tasks.train import make_spec
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "banking77.yaml"
-PLAIN = {"num_train_epochs": 4, "learning_rate": 1e-3, "per_device_train_batch_size": 32}
 RATIOS = {"corrections only": 0, "1 : 1": 1, "1 : 3": 3, "all of it": None}
 PRODUCT, REFERENCE = "product", "all of it"
 UNSEEN_SHARE = 0.2
@@ -105,7 +104,9 @@ def arm_config(arm: str, config: Config, world: World, seed: int) -> Config:
     """The workload's config on a seed's base; of plain arms, without what the product adds."""
     values = config.model_dump(mode="json")
     values["model"]["base"] = str(world.base)
-    values["trainer"] = (values["trainer"] if arm == PRODUCT else PLAIN) | {"seed": seed}
+    values["trainer"]["seed"] = seed
+    if arm != PRODUCT:
+        values["adapter"] |= {"members": 1, "strength": 1.0}
     return Config.model_validate(values)
 
 

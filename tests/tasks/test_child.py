@@ -46,8 +46,9 @@ def write_pid(spec, name):
 
 def linger(spec, progress):
     code = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
-    subprocess.Popen([sys.executable, "-c", code, os.path.join(spec["folder"], "grandchild")])
-    while not os.path.exists(os.path.join(spec["folder"], "grandchild")):
+    path = os.path.join(spec["folder"], "grandchild")
+    subprocess.Popen([sys.executable, "-c", code, path])
+    while not os.path.exists(path) or not os.path.getsize(path):
         time.sleep(0.02)
     write_pid(spec, "child")
     if spec.get("return"):
