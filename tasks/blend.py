@@ -163,7 +163,7 @@ def blend_task(config: Config, round_: Round) -> None:
     """Prefect task around `blend`."""
     made = blend(config, round_)
     get_run_logger().info(
-        "Snapshot %s: %d corrections with %d demonstrations, %d pairs; %d more corrections are copies of these",
-        made["hash"][:12], made["corrections"], made["rows"] - made["corrections"] - made["pairs"], made["pairs"],
-        made["copies_left_out"].get("correction", 0),
+        "Snapshot %s: %d corrections with %d demonstrations%s; %d more corrections are copies of these",
+        made["hash"][:12], made["corrections"], made["rows"] - made["corrections"] - made["pairs"],
+        f", {made['pairs']} pairs" if made["pairs"] else "", made["copies_left_out"].get("correction", 0),
     )  # fmt: skip

@@ -20,6 +20,7 @@ from prefect.logging import get_run_logger
 from tasks.chat import shown
 from tasks.config import Config, GateConfig
 from tasks.db import Row
+from tasks.records import user_text
 from tasks.rounds import Round, held_row, record_evidence, writing
 
 Verdict = Literal["promote", "hold", "reject"]
@@ -183,10 +184,7 @@ def gate(config: Config, round_: Round) -> Decision:
             round_,
             tiers=tiers,
             clusters=_with_outcomes(tx.rows("count_cluster_outcomes", round_id=round_.round_id), held_row(tx, round_)),
-            flips=[
-                row | {key: shown(row[key]) for key in ("expected", "champion_output", "challenger_output")}
-                for row in tx.rows("list_flips", round_id=round_.round_id)
-            ],
+            flips=[_readable(row) for row in tx.rows("list_flips", round_id=round_.round_id)],
             reasons=[*decision.reasons, *(remarks := [*alarms, *odd_producers(judged)])],
             remarks=remarks,
             gate={
@@ -201,6 +199,11 @@ def gate(config: Config, round_: Round) -> Decision:
         )
         tx.run("set_verdict", round_id=round_.round_id, verdict=decision.verdict)
     return decision
+
+
+def _readable(flip: Row) -> Row:
+    answers = {key: shown(flip[key]) for key in ("expected", "champion_output", "challenger_output")}
+    return flip | {"input": user_text(flip["input"])} | answers
 
 
 def odd_producers(judged: Sequence[Row]) -> list[str]:

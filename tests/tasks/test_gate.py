@@ -234,6 +234,7 @@ def test_the_rounds_own_outcomes_give_its_verdict(workload: Workload, right: Any
     assert sum(row["cases"] for row in evidence["tiers"]) == sum(row["cases"] for row in evidence["suite"])
     kinds = {flip["kind"] for flip in evidence["flips"]}
     assert kinds == ({"fix"} if expected == "promote" else {"fix", "negative"})
+    assert not any("role" in flip["input"] for flip in evidence["flips"]), "people read what the user wrote"
 
 
 def test_a_round_after_one_that_was_given_up_sees_the_same_traffic(workload: Workload) -> None:
