@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.chat import read_input
+from tasks.chat import MARK, read_input
 from tasks.db import scratch
 from tasks.records import canonical_line, parse_record
 from tasks.staging import Typed, _type_in_bulk, type_batch
@@ -239,7 +239,8 @@ def test_a_doubled_key_is_not_taken_in_bulk(tmp_path: Path) -> None:
 SPELLED = st.sampled_from([*EVERY, *STATED]).flatmap(
     lambda record: st.permutations(list(record)).map(lambda keys: {key: record[key] for key in keys})
 )
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
+# An answer that begins with MARK is refused, which has a test of its own.
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).filter(lambda t: t[0] != MARK)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
