@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 LOCK_SECONDS = 60.0
 SCRATCH_MEMORY = "1.5GB"
 BATCH_ROWS = 8192
+# How much of a result may wait to be fetched. DuckDB 1.5.5 hangs where a full buffer holds back a statement over
+# signals_at of a million rows, so there is no limit but where rows are asked for in batches.
+HOLD_ALL = "set streaming_buffer_size = '1TB'"
+HOLD_LITTLE = "set streaming_buffer_size = '1MB'"
 
 Row = dict[str, Any]
 
@@ -66,9 +70,16 @@ class Transaction:
         return self._connection.execute(self._statement(query), parameters or None).pl()
 
     def batches(self, query: str, **parameters: Any) -> Iterator[Any]:
-        """The rows of a statement as Arrow record batches, one after another: never all of them in memory at once."""
-        cursor = self._connection.execute(self._statement(query), parameters or None)
-        yield from cursor.to_arrow_reader(BATCH_ROWS)
+        """The rows of a statement as Arrow record batches, one after another: never all of them in memory at once.
+
+        For statements that read tables; one that reads signals_at may hang (see HOLD_ALL).
+        """
+        self._connection.execute(HOLD_LITTLE)
+        try:
+            cursor = self._connection.execute(self._statement(query), parameters or None)
+            yield from cursor.to_arrow_reader(BATCH_ROWS)
+        finally:
+            self._connection.execute(HOLD_ALL)
 
     @contextmanager
     def incoming(self, rows: "pl.DataFrame | list[Path]") -> Iterator[None]:
@@ -146,6 +157,7 @@ class State:
         try:
             connection = duckdb.connect(str(self.path))
             connection.execute("set enable_progress_bar = false")
+            connection.execute(HOLD_ALL)
         except duckdb.Error as error:
             raise StateError(f"{self.path} cannot be opened: {str(error).splitlines()[0]}") from error
         try:
