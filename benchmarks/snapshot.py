@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import polars as pl
@@ -65,6 +65,7 @@ FILL = (
     "insert into collections values (1, timestamp '2026-03-03', timestamp '2026-03-03', 0, 0, 0, 0)",
 )
 STAGE = """
+import resource
 import time
 from tasks.blend import blend
 from tasks.config import load_config
@@ -72,8 +73,11 @@ from tasks.rounds import open_or_resume
 config = load_config({0!r})
 round_ = open_or_resume(config, "benchmark")
 begun = time.perf_counter()
+before = resource.getrusage(resource.RUSAGE_SELF)
 made = blend(config, round_)
-print(time.perf_counter() - begun, made["rows"])
+after = resource.getrusage(resource.RUSAGE_SELF)
+cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+print(time.perf_counter() - begun, cpu, made["rows"])
 """
 
 
@@ -91,8 +95,17 @@ def fill(config_file: Path, rows: int) -> None:
         connection.execute("update rounds set stage = 'blend', lease_owner = null")
 
 
-def one_stage(config_file: Path) -> tuple[float, float, int]:
-    """Seconds, peak memory (GiB) and rows of the stage, as a process of its own."""
+class Measured(NamedTuple):
+    """What the stage took: seconds on the clock, CPU seconds of all its threads, peak memory in GiB; and its rows."""
+
+    seconds: float
+    cpu: float
+    memory: float
+    rows: int
+
+
+def one_stage(config_file: Path) -> Measured:
+    """What the stage takes, as a process of its own."""
     process = subprocess.Popen(
         [sys.executable, "-c", STAGE.format(str(config_file))],
         stdout=subprocess.PIPE,
@@ -109,7 +122,7 @@ def one_stage(config_file: Path) -> tuple[float, float, int]:
     printed = process.communicate()[0].split()
     if process.returncode:
         raise SystemExit(f"the stage failed with status {process.returncode}")
-    return float(printed[-2]), peak / GIB, int(printed[-1])
+    return Measured(float(printed[-3]), float(printed[-2]), peak / GIB, int(printed[-1]))
 
 
 def plain_writes(frozen: pl.DataFrame, folder: Path) -> dict[str, float]:
@@ -154,21 +167,22 @@ def main() -> None:
         config_file = folder / "config.yaml"
         config_file.write_text(yaml.safe_dump(settings(folder)), encoding="utf-8")
         fill(config_file, asked)
-        seconds, memory, rows = one_stage(config_file)
+        stage = one_stage(config_file)
         frozen, check = read_back(config_file)
         plain = plain_writes(frozen, folder)
         texts = frozen.select((pl.col("prompt").str.len_bytes() + pl.col("chosen").str.len_bytes()).mean()).item()
     bars = [
-        Bar("blend, freeze and store, s", seconds, "<=", 30),
-        Bar("peak memory, GiB", memory, "<=", 8),
-        Bar("rows in the snapshot, of those asked for", rows / asked, ">=", 1),
+        Bar("blend, freeze and store, s", stage.seconds, "<=", 30),
+        Bar("peak memory, GiB", stage.memory, "<=", 8),
+        Bar("rows in the snapshot, of those asked for", stage.rows / asked, ">=", 1),
     ]
     context = {
-        "rows": rows,
+        "rows": stage.rows,
+        "cpu_s": round(stage.cpu, 2),
         "bytes_of_text_a_row": round(texts),
         "plain_polars_write_s": round(plain["polars"], 2),
         "plain_pyarrow_write_s": round(plain["pyarrow"], 2),
-        "times_the_faster_write": round(seconds / min(plain.values()), 2),
+        "times_the_faster_write": round(stage.seconds / min(plain.values()), 2),
         "read_and_check_s": round(check, 2),
     }
     close("snapshot", bars, context)
