@@ -17,13 +17,13 @@ from tasks.config import Config
 from tasks.db import Row, State
 from tasks.errors import StateError
 from tasks.methods import STAGES
-from tasks.mix import choose, distances, each_distinct, with_cells
+from tasks.mix import choose_places, distances, each_distinct, with_cells
 from tasks.pairs import list_pairs
 from tasks.records import now
 from tasks.rounds import Round, held_row, record_evidence, writing
 from tasks.score import make_canonical
 from tasks.snapshot_card import left_out, make_card
-from tasks.snapshots import HASHED, Snapshot, answer_json, freeze, write_snapshot
+from tasks.snapshots import AFTER, BEFORE, HASHED, Snapshot, answer_json, freeze, write_snapshot
 from tasks.split import COPIES
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ LINEAGE = (
     "position", "signal", "signal_id", "inference_id", "input_hash", "content_hash", "source", "producer", "cluster_id",
     "derived",
 )  # fmt: skip
+ESCAPED = r'["\\\x00-\x1f\x7f]'  # what JSON spells otherwise within a text, and MARK; DEL only to be sure
 GIVE_UP = "then give the round up with `flywheel abandon --config FILE` and run another"
 
 
@@ -42,22 +43,25 @@ def blend(config: Config, round_: Round) -> Row:
     Raises:
         StateError: there is no correction to train on, no demonstration beside them, or one answer alone.
     """
-    import polars as pl
-
     with State(config.database).transaction() as tx:
-        usable = tx.frame("list_training_rows", pinned_seq=round_.pinned_seq, copies=COPIES)
+        usable = tx.frame("list_training_rows", pinned_seq=round_.pinned_seq)
         mix = tx.frame("list_production_mix", pinned_seq=round_.pinned_seq)
         pairs = list_pairs(tx, config, round_.pinned_seq)
         told = json.loads(held_row(tx, round_)["evidence"])
     if "sft" not in STAGES[config.training_method]:
         usable = usable.clear()
-    rows, production = with_cells(usable, mix, make_canonical(config.scorer))
-    chosen = choose(rows, production, config.blend)
+    taken = without_copies(usable, COPIES)
+    rows, production = with_cells(taken, mix, make_canonical(config.scorer))
+    places = choose_places(rows, production, config.blend)
+    chosen = rows[places.sort()]  # as they lie in memory, see `freeze`
     if "sft" in STAGES[config.training_method]:
         _refuse_what_cannot_teach(usable, chosen, config, round_)
-    frozen = freeze(pl.concat([training_rows(chosen), pair_rows(pairs)]))
+    frozen = _frozen(chosen, places.rank("ordinal") - 1, pairs)
     snapshot = write_snapshot(frozen, config.folder / "snapshots")
-    out = {"copies_left_out": copies_left_out(usable), "not_chosen": _counts(usable, "signal", minus=chosen)}
+    out = {
+        "copies_left_out": _counts(usable, "signal", minus=taken),
+        "not_chosen": _counts(taken, "signal", minus=chosen),
+    }
     card = make_card(frozen, left_out(told | out), distances(chosen, production))
     _store(config, round_, snapshot, frozen, out | {"card": card})
     corrections = card["by"]["signal"].get("correction", 0)
@@ -89,17 +93,37 @@ def _refuse_what_cannot_teach(usable: "pl.DataFrame", chosen: "pl.DataFrame", co
         )
 
 
+def _frozen(chosen: "pl.DataFrame", order: "pl.Series", pairs: Sequence[Row]) -> "pl.DataFrame":
+    """The chosen rows in the order of training, and behind them the pairs, as a snapshot has them."""
+    import polars as pl
+
+    behind = pl.int_range(chosen.height, chosen.height + len(pairs), eager=True)
+    rows = pl.concat([training_rows(chosen), pair_rows(pairs)])
+    return freeze(rows, pl.concat([order.cast(pl.Int64), behind]))
+
+
 def training_rows(rows: "pl.DataFrame") -> "pl.DataFrame":
     """Signals with their input and answer as rows to freeze: the prompt's messages, the answer's, and a weight."""
     import polars as pl
 
     return rows.with_columns(
         prompt=pl.col("input"),
-        chosen=each_distinct(rows["answer"], answer_json),
+        chosen=answers_json(rows["answer"]),
         rejected=pl.lit(None, pl.String),
         derived=pl.lit(None, pl.String),
         weight=pl.lit(1.0),
     ).select(HASHED)
+
+
+def answers_json(answers: "pl.Series") -> "pl.Series":
+    """`answer_json` of each answer: at once where nothing in it is escaped, else once for each distinct one."""
+    import polars as pl
+
+    is_escaped = answers.str.contains(ESCAPED)
+    spelled = pl.select(pl.concat_str(pl.lit(BEFORE), answers, pl.lit(AFTER))).to_series()
+    if not is_escaped.any():
+        return spelled
+    return spelled.scatter(is_escaped.arg_true(), each_distinct(answers.filter(is_escaped), answer_json))
 
 
 def pair_rows(pairs: Sequence[Row]) -> "pl.DataFrame":
@@ -126,13 +150,22 @@ def _store(config: Config, round_: Round, snapshot: Snapshot, frozen: "pl.DataFr
         record_evidence(tx, round_, snapshot=summary, blend=composition(frozen), **evidence)
 
 
-def copies_left_out(rows: "pl.DataFrame") -> dict[str, int]:
-    """How many usable rows stay out of the training rows as near-duplicates of some of them, by signal."""
+def without_copies(rows: "pl.DataFrame", copies: int) -> "pl.DataFrame":
+    """The rows, but of each group of near-duplicates and signal one an answer, and the `copies` that came in last.
+
+    Of equal answers it is that of the lowest signal_id, as late as the last of them. The order of rows makes no
+    difference to which are taken. Most groups are of one row, and are not ranked.
+    """
     import polars as pl
 
-    groups = rows.group_by("signal", "group_hash").agg(pl.col("group_rows").first(), taken=pl.len())
-    counts = groups.group_by("signal").agg((pl.col("group_rows") - pl.col("taken")).sum().alias("left"))
-    return dict(counts.sort("signal").iter_rows())
+    group = ["group_hash", "signal"]
+    crowded = rows.select(group).is_duplicated()
+    narrow = rows.select(*group, "answer", "signal_id", "ingest_seq", place=pl.int_range(pl.len())).filter(crowded)
+    by_answer = narrow.sort("signal_id").group_by(*group, "answer", maintain_order=True)
+    one_an_answer = by_answer.agg(pl.first("signal_id", "place"), last_seq=pl.max("ingest_seq"))
+    newest_first = one_an_answer.sort("last_seq", "signal_id", descending=[True, False])
+    kept = newest_first.group_by(group, maintain_order=True).head(copies)["place"]
+    return rows.filter(~crowded | pl.int_range(pl.len()).is_in(kept.implode()))
 
 
 def composition(rows: "pl.DataFrame") -> list[dict[str, Any]]:

@@ -79,12 +79,16 @@ def each_distinct(texts: "pl.Series", function: Callable[[str], str]) -> "pl.Ser
 
 def choose(rows: "pl.DataFrame", production: "pl.DataFrame", config: BlendConfig) -> "pl.DataFrame":
     """The training set in its order, of the rows and production's calls that `with_cells` gives."""
+    return rows[choose_places(rows, production, config)]
+
+
+def choose_places(rows: "pl.DataFrame", production: "pl.DataFrame", config: BlendConfig) -> "pl.Series":
+    """The places, among the rows, of those that `choose` gives, in its order."""
     import polars as pl
 
-    orders = [_order(config.seed, signal_id) for signal_id in rows["signal_id"].to_list()]
     narrow = rows.select(
         "signal", "signal_id", "source", "cell", "stratum", "cluster_id", "created_at", "is_replayed"
-    ).with_columns(order=pl.Series(orders, dtype=pl.UInt64), place=pl.int_range(pl.len()))
+    ).with_columns(order=_orders(config.seed, rows["signal_id"]), place=pl.int_range(pl.len()))
     corrections = _corrections(narrow.filter(pl.col("signal") == "correction"), config)
     demonstrations = narrow.filter(pl.col("signal") == "demonstration")
     supply = _supply(demonstrations, corrections, config)
@@ -92,7 +96,7 @@ def choose(rows: "pl.DataFrame", production: "pl.DataFrame", config: BlendConfig
     corrections = newest(corrections, kept)
     supply = _supply(demonstrations, corrections, config)
     chosen = pl.concat([corrections, _representative(demonstrations, corrections, wanted, supply, production, config)])
-    return rows[chosen.sort("order")["place"]]
+    return chosen.sort("order")["place"]
 
 
 def sizes(corrections: int, demonstrations: int, config: BlendConfig) -> tuple[int, int]:
@@ -253,6 +257,11 @@ def _shares(rows: "pl.DataFrame", column: str) -> dict[str, float]:
     return {key: calls / total for key, calls in counts.iter_rows()}
 
 
-def _order(seed: int, signal_id: str) -> int:
-    """64 bits of a hash: numbers are sorted many times faster than texts."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{signal_id}".encode()).digest()[:8])
+def _orders(seed: int, signal_ids: "pl.Series") -> "pl.Series":
+    """64 bits of a hash for each: numbers are sorted many times faster than texts."""
+    import numpy as np
+    import polars as pl
+
+    keys = pl.select(pl.concat_str(pl.lit(f"{seed}/"), signal_ids).cast(pl.Binary)).to_series().to_list()
+    digests = b"".join([hashlib.sha256(key).digest() for key in keys])
+    return pl.Series(np.frombuffer(digests, ">u8")[::4].astype(np.uint64), dtype=pl.UInt64)

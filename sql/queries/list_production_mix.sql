@@ -1,9 +1,10 @@
 -- Parameter: $pinned_seq. What production's calls are: how many have which slices, which right answer (the model's own
--- where nobody knows a better one) and which cluster of failures. Grain: one row a slices, answer and cluster.
+-- where nobody knows a better one: a confirmed call's is its own) and which cluster of failures. Grain: one row a slices,
+-- answer and cluster.
 with known as (
     select inference_id, min(answer) as answer
     from signals_at($pinned_seq) as signals
-    where inference_id is not null and excluded_because is null
+    where signal = 'correction' and excluded_because is null
     group by inference_id
 )
 

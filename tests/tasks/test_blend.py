@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tasks.blend import blend, composition
+from tasks.blend import answers_json, blend, composition, without_copies
+from tasks.chat import MARK, held_answer
 from tasks.errors import StateError
 from tasks.rounds import read_evidence
-from tasks.snapshots import read_snapshot
+from tasks.snapshots import answer_json, read_snapshot
 from tasks.split import COPIES
 from tests.conftest import Workload, correction, distinct, inference, make_workload, thumb, traffic
 
@@ -173,3 +177,40 @@ def test_of_copies_the_latest_answers_are_trained_on(workload: Workload) -> None
     assert (
         workload.value("select count(*) from regression_cases where tier = 'fixed' and retired_round is null") == COPIES
     )
+
+
+COPY = st.tuples(
+    st.sampled_from("gh"), st.sampled_from(["correction", "demonstration"]), st.sampled_from("abcd"), st.integers(1, 3)
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(COPY, max_size=20), st.integers(1, 3), st.randoms())
+def test_of_each_group_the_latest_answers_are_taken_whatever_order_rows_come_in(
+    found: list[tuple[str, str, str, int]], copies: int, rng: random.Random
+) -> None:
+    rows = [(*each, f"s{n:02}") for n, each in enumerate(found)]
+    columns = ["group_hash", "signal", "answer", "ingest_seq", "signal_id"]
+    expected = set()
+    for group in {row[:2] for row in rows}:
+        own = [row for row in rows if row[:2] == group]
+        firsts = {
+            answer: (-max(row[3] for row in own if row[2] == answer), min(row[4] for row in own if row[2] == answer))
+            for answer in {row[2] for row in own}
+        }
+        expected |= {id_ for _, id_ in sorted(firsts.values())[:copies]}
+    schema = {name: pl.Int64 if name == "ingest_seq" else pl.String for name in columns}
+    for order in (rows, rng.sample(rows, len(rows))):
+        taken = without_copies(pl.DataFrame(order, schema=schema, orient="row"), copies)
+        assert set(taken["signal_id"]) == expected and taken.height == len(expected)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('"\\\n\x1f\x7f\u2028'), max_size=9)))
+def test_answers_are_spelled_at_once_as_one_by_one(answers: list[str]) -> None:
+    """Two spellings of one answer would be two snapshots."""
+    answers = [answer.removeprefix(MARK) for answer in answers] + [held_answer(CALL)]
+    assert answers_json(pl.Series(answers, dtype=pl.String)).to_list() == [answer_json(each) for each in answers]
+
+
+CALL = {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": "{}"}}]}

@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 
 from tasks.db import State, _migrations, _statement
 from tasks.errors import StateError
+from tasks.records import canonical_json
 from tasks.snapshots import (
     COLUMNS,
     HASHED,
     Snapshot,
+    answer_json,
     content_hash,
     freeze,
     read_conversations,
@@ -106,6 +108,18 @@ def hash_as_documented(rows: list[dict[str, Any]]) -> str:
 @given(ROWS)
 def test_the_hash_is_the_documented_one(rows: list[dict[str, Any]]) -> None:
     assert content_hash(frozen(rows)) == hash_as_documented(rows)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS, st.randoms())
+def test_rows_that_are_put_in_order_while_they_are_frozen_are_those_frozen_in_order(
+    rows: list[dict[str, Any]], rng: random.Random
+) -> None:
+    order = rng.sample(range(len(rows)), len(rows))
+    schema = {name: pl.Float64 if name == "weight" else pl.String for name in HASHED}
+    given_ = pl.DataFrame(rows, schema=schema)
+    found = freeze(given_, pl.Series(order, dtype=pl.Int64))
+    assert found.equals(freeze(given_[order])) and content_hash(found) == hash_as_documented([rows[n] for n in order])
 
 
 def test_the_hash_of_a_known_row_never_changes() -> None:
@@ -227,6 +241,11 @@ def test_any_flipped_bit_changes_nothing_or_is_noticed(snapshot: Snapshot) -> No
         except StateError:
             noticed += 1
     assert noticed > 50
+
+
+def test_an_answer_is_spelled_in_canonical_json() -> None:
+    for text in ("plain", 'a "b"\\', "é\n"):
+        assert answer_json(text) == canonical_json([{"role": "assistant", "content": text}])
 
 
 def test_conversations_end_with_the_chosen_answer(tmp_path: Path) -> None:
