@@ -294,7 +294,7 @@ def export(
 
 @app.command()
 def contradictions(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Inputs that have different right answers: who said what, and what stands."""
+    """Inputs with different right answers or opposite preferences: who said what, and what stands."""
     with _one_line_errors(config):
         from tasks.config import load_config
         from tasks.consistency import contradictions as read_contradictions

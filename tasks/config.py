@@ -147,7 +147,7 @@ Policy = Literal["hold", "newest", "majority", "trusted", "keep"]
 
 
 class ConsistencyConfig(Model):
-    """What becomes of different right answers for one input or near-duplicates, and how much one producer may say."""
+    """What becomes of different right answers and opposite preferences, and how much one producer may say."""
 
     same_input: Literal["hold", "newest", "majority", "trusted"] = Field(
         "hold", description="hold: all are left out until their producers agree"

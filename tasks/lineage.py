@@ -35,6 +35,7 @@ def status(config: Config) -> dict[str, Any]:
         "proposals": {"rules": proposed},
         "excluded_corrections": _by_reason(excluded, "correction"),
         "excluded_demonstrations": _by_reason(excluded, "demonstration"),
+        "excluded_preferences": _by_reason(excluded, "preference"),
     }
 
 

@@ -176,7 +176,7 @@ def test_status_in_json(registered: Workload) -> None:
     found = json.loads(flywheel("status", "--json", "--config", config_of(registered)).stdout)
     assert found.keys() == {
         "workload", "champion", "rounds", "versions", "unfinished_moves", "counts", "contradictions", "proposals",
-        "excluded_corrections", "excluded_demonstrations",
+        "excluded_corrections", "excluded_demonstrations", "excluded_preferences",
     }  # fmt: skip
     assert found["champion"] == {"label": "base", "version": None}
     assert [(r["round"], r["verdict"], r["challenger"]["label"]) for r in found["rounds"]] == [(1, "hold", "v1")]
@@ -296,7 +296,7 @@ def test_contradictions_are_shown_with_what_stands(workload: Workload) -> None:
     assert "[b]1[/b]" in shown and "person:jonas" in shown and "1 group." in shown
     found = json.loads(flywheel("contradictions", "--json", "--config", config).stdout)
     assert [(row["answer"], row["stands"]) for row in found] == [("[b]1[/b]", False), ("2", False)]
-    assert "1 group of signals with different right answers: flywheel contradictions --config" in " ".join(
+    assert "1 group of signals that contradict each other: flywheel contradictions --config" in " ".join(
         flywheel("status", "--config", config).stdout.split()
     )
 
