@@ -116,7 +116,7 @@ def _show_outcome(flow: str, result: Any, config: "Config", path: str) -> None:
     if flow == "collect_failures":
         _show_collected(result, path)
     elif result is None:
-        typer.echo("Nothing to do: no unfinished round, and too few new corrections for another.")
+        typer.echo("Nothing to do: no unfinished round, and too few new corrections and retractions for another.")
     else:
         _show_rounds(config, [result])
 

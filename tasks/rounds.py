@@ -43,14 +43,23 @@ class Round:
 
 
 def has_work(config: Config, min_corrections: int) -> bool:
-    """Whether a round is unfinished, or enough new corrections, and preferences if need be, came in for another."""
+    """Whether a round is unfinished, or enough is new since the last one that was judged.
+
+    New are corrections, preferences where answers are only better or worse, and retractions: of the signals that the
+    champion was trained on, each that was taken back counts as one.
+    """
     with State(config.database).transaction() as tx:
-        if tx.row("open_round") is not None:
-            return True
-        new = tx.rows("count_new_corrections")[0]["corrections"]
-        if config.task == "better_answer":
-            new += tx.rows("count_new_preferences")[0]["preferences"]
-        return bool(new >= min_corrections)
+        return tx.row("open_round") is not None or _news(tx, config) >= min_corrections
+
+
+def _news(tx: Transaction, config: Config) -> int:
+    since = tx.rows("get_judged_seq")[0]["pinned_seq"]
+    new = int(tx.rows("count_new_corrections", since=since)[0]["corrections"])
+    if config.task == "better_answer":
+        new += tx.rows("count_new_preferences", since=since)[0]["preferences"]
+    elif not new and not config.blend.replay:
+        return 0  # such a round trains on new corrections alone
+    return int(new + tx.rows("count_unlearnable", since=since)[0]["signals"])
 
 
 def open_or_resume(config: Config, requested_by: str) -> Round:

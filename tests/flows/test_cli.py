@@ -177,6 +177,7 @@ def test_status_in_json(registered: Workload) -> None:
     assert found.keys() == {
         "workload", "champion", "rounds", "versions", "unfinished_moves", "counts", "contradictions", "proposals",
         "excluded_corrections", "excluded_demonstrations", "excluded_preferences",
+        "retracted_in_champion",
     }  # fmt: skip
     assert found["champion"] == {"label": "base", "version": None}
     assert [(r["round"], r["verdict"], r["challenger"]["label"]) for r in found["rounds"]] == [(1, "hold", "v1")]
