@@ -267,7 +267,7 @@ def abandon(config: ConfigOption = DEFAULT_CONFIG) -> None:
         from tasks.config import load_config
         from tasks.rounds import abandon as abandon_round
 
-        closed = abandon_round(load_config(config))
+        closed = abandon_round(load_config(config), lambda text: typer.echo(text, err=True))
     typer.echo("There is no unfinished round." if closed is None else f"Round {closed} was given up.")
 
 

@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from tasks.config import Config
 from tasks.db import Row, State, Transaction, require_state
 from tasks.errors import LeaseLostError, StateError
+from tasks.live_metrics import end_runs
 from tasks.records import now
 
 STAGES = ("screen", "cluster", "split", "blend", "train", "regress", "gate", "register", "promote", "closed")
@@ -90,15 +91,27 @@ def open_or_resume(config: Config, requested_by: str) -> Round:
         return _lease(tx, row)
 
 
-def abandon(config: Config) -> int | None:
-    """Close the unfinished round without a verdict; its number, or None where there is none."""
-    with require_state(config.database).transaction() as tx:
+def abandon(config: Config, warn: Callable[[str], None]) -> int | None:
+    """Close the unfinished round without a verdict; its number, or None where there is none.
+
+    What it has left running in MLflow ends first, so that an abandoning that is cut short can be done again; `warn` is
+    told where MLflow cannot be reached, and the round is given up all the same.
+
+    Raises:
+        StateError: nothing has been collected, or another live runner holds the round.
+    """
+    state = require_state(config.database)
+    with state.transaction() as tx:
         row = tx.row("open_round")
         if row is None:
             return None
         round_ = _lease(tx, row)
+    if STAGES.index(row["stage"]) >= STAGES.index("train"):
+        end_runs(config.tracking_uri, config.name, round_.round_key, warn)
+    with state.transaction() as tx:
+        held_row(tx, round_)
         tx.run("give_up_round", round_id=round_.round_id, closed_at=now())
-        return round_.round_id
+    return round_.round_id
 
 
 def _lease(tx: Transaction, row: Row) -> Round:

@@ -184,7 +184,7 @@ def test_a_retraction_that_a_round_has_judged_is_no_news_again(serving: Workload
     """Held, the champion stays as it was trained: to train for it once more would say the same."""
     serving.collect("b", [retraction(calls(serving, "correction")[0])])
     given_up = serving.open()
-    assert abandon(serving.config) == given_up.round_id
+    assert abandon(serving.config, print) == given_up.round_id
     assert has_work(serving.config, 1)
     serving.close(serving.open(), "hold")
     assert not has_work(serving.config, 1)
@@ -254,7 +254,7 @@ def test_a_live_runners_round_is_left_to_it(ready: Workload) -> None:
     with pytest.raises(StateError, match=rf"round 1 is being run by .*:{other.pid}; wait for it to finish"):
         ready.open()
     with pytest.raises(StateError, match="is being run by"):
-        abandon(ready.config)
+        abandon(ready.config, print)
     assert ready.content() == before
     other.communicate("")
     assert ready.open().lease_token == 2
@@ -320,14 +320,14 @@ def test_another_config_is_refused_while_a_round_is_unfinished(ready: Workload) 
     with pytest.raises(StateError, match="opened with another config; restore that config, or give it up"):
         changed.open()
     assert ready.content() == before
-    assert abandon(changed.config) == 1
+    assert abandon(changed.config, print) == 1
     assert changed.open().round_id == 2
 
 
 def test_after_a_round_is_given_up_its_corrections_are_new_again(ready: Workload) -> None:
     ready.open()
-    assert abandon(ready.config) == 1
-    assert abandon(ready.config) is None
+    assert abandon(ready.config, print) == 1
+    assert abandon(ready.config, print) is None
     assert has_work(ready.config, 5)
     assert read_evidence(ready.config)[0]["verdict"] is None
 
@@ -337,7 +337,7 @@ def given_up_after_gate(ready: Workload) -> None:
     with writing(ready.config, round_, "gate") as tx:
         tx.run("set_verdict", round_id=1, verdict="promote")
     ready.register(round_)
-    abandon(ready.config)
+    abandon(ready.config, print)
 
 
 def test_a_round_that_is_given_up_before_its_promotion_promotes_nothing(ready: Workload) -> None:
@@ -354,7 +354,7 @@ def test_after_a_round_is_given_up_behind_its_gate_its_corrections_are_new_again
 
 def test_giving_up_where_nothing_was_collected_creates_no_state(fresh_config: Config) -> None:
     with contextlib.suppress(StateError):
-        abandon(fresh_config)
+        abandon(fresh_config, print)
     assert not fresh_config.database.exists()
 
 
