@@ -37,8 +37,8 @@ def print_status(status: dict[str, Any], options: str = "", console: Console | N
         for reason, rows in status[f"excluded_{signal}s"].items():
             console.print(f"  {_counted(rows, signal)} left out: {escape(reason)}")
     if status["retracted_in_champion"]:
-        learned = f"{_counted(status['retracted_in_champion'], 'signal')} that the champion was trained on"
-        console.print(f"[yellow]{learned} taken back since: a later round trains without[/yellow]")
+        signals = _counted(status["retracted_in_champion"], "signal")
+        console.print(f"[yellow]The champion was trained on what was taken back since ({signals})[/yellow]")
     if status["contradictions"]:
         disputed = f"{_counted(status['contradictions'], 'group')} of signals that contradict each other"
         console.print(f"[yellow]{disputed}: flywheel contradictions{escape(options)}[/yellow]")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 OPPOSITE = "opposite preferences"
-SUPERSEDED = f"superseded by its author ({OPPOSITE})"
+SUPERSEDED = "superseded by its author"
 
 
 def decide_pairs(claims: Collection[Claim], policy: Policy, trusted: Sequence[str] = ()) -> list[Decision]:
@@ -55,7 +55,8 @@ def resolve_opposites(tx: Transaction, config: Config, pinned_seq: int) -> list[
     """Decide anew which pairs stand among those of which one says the reverse of another, and record it.
 
     A preference, or two ratings, that do not stand make no pair; a correction that does not stand is left out
-    altogether. Policy, groups, signals in them and how many are left out, as `resolve_contradictions` says it.
+    altogether. Policy, groups, signals in them and how many are left out, as `resolve_contradictions` says it; what its
+    author took over is none of them, like a correction that its author revised.
     """
     tx.run("clear_opposite_preferences")
     found = tx.frame("list_pair_claims", pinned_seq=pinned_seq)
@@ -65,7 +66,8 @@ def resolve_opposites(tx: Transaction, config: Config, pinned_seq: int) -> list[
         return []
     tx.load("insert_opposite_preferences", _frame(decisions, found))
     tx.run("exclude_opposed_corrections")
-    return [summarise(decisions)]
+    disputed = [decision for decision in decisions if decision.reason != SUPERSEDED]
+    return [summarise(disputed)] if disputed else []
 
 
 def _claims(found: "pl.DataFrame", config: Config) -> list[Claim]:

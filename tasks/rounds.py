@@ -99,6 +99,7 @@ def abandon(config: Config, warn: Callable[[str], None]) -> int | None:
 
     Raises:
         StateError: nothing has been collected, or another live runner holds the round.
+        LeaseLostError: another runner has taken it over meanwhile.
     """
     state = require_state(config.database)
     with state.transaction() as tx:

@@ -21,7 +21,17 @@ from tasks.blend import blend
 from tasks.collect import Collected
 from tasks.lineage import lineage, status
 from tasks.rounds import writing
-from tests.conftest import ROOT, Saved, Workload, correction, inference, make_workload, traffic, write_config
+from tests.conftest import (
+    ROOT,
+    Saved,
+    Workload,
+    correction,
+    inference,
+    make_workload,
+    preference,
+    traffic,
+    write_config,
+)
 from tests.tasks.test_cluster import clustered
 
 
@@ -280,11 +290,14 @@ def test_names_from_data_are_text_and_no_markup(
     stands = status(workload.config)
     stands["rounds"][0]["reasons"] = [text]
     stands["counts"] |= {"read": 1, "waiting": 1}
+    stands |= {"retracted_in_champion": 2, "excluded_preferences": {"superseded by its author": 1}}
     print_status(stands, " --config 'my support.yaml'")
     shown = capsys.readouterr().out
     assert text in shown
     assert "1 row read" in shown
     assert "1 row in quarantine: flywheel quarantine list --config 'my support.yaml'" in " ".join(shown.split())
+    assert "1 preference left out: superseded by its author" in shown
+    assert "The champion was trained on what was taken back since (2 signals)" in " ".join(shown.split())
 
 
 def test_contradictions_are_shown_with_what_stands(workload: Workload) -> None:
@@ -300,6 +313,19 @@ def test_contradictions_are_shown_with_what_stands(workload: Workload) -> None:
     assert "1 group of signals that contradict each other: flywheel contradictions --config" in " ".join(
         flywheel("status", "--config", config).stdout.split()
     )
+
+
+def test_opposite_preferences_are_shown_with_both_answers(workload: Workload) -> None:
+    asked = {"messages": [{"role": "user", "content": "Which one?"}]}
+    both = [preference("p1", "[b]a[/b]", "b") | asked, preference("p2", "b", "[b]a[/b]", producer="person:jo") | asked]
+    workload.collect("a", both)
+    workload.to_split()
+    shown = " ".join(flywheel("contradictions", "--config", config_of(workload)).stdout.split())
+    assert "[b]a[/b] over b" in shown and "b over [b]a[/b]" in shown and "1 group." in shown
+    found = json.loads(flywheel("contradictions", "--json", "--config", config_of(workload)).stdout)
+    assert [(row["answer"], row["rejected"], row["stands"]) for row in found] == [
+        ("[b]a[/b]", "b", False), ("b", "[b]a[/b]", False),
+    ]  # fmt: skip
 
 
 def test_what_rules_propose_is_shown_and_overruled(tmp_path: Path) -> None:

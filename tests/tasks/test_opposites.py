@@ -111,7 +111,10 @@ def test_who_disagreed_and_changed_their_mind_agrees_and_the_next_round_learns_f
     with State(workload.config.database).transaction() as tx:
         pairs = list_pairs(tx, workload.config, round_.pinned_seq)
     assert {pair["signal_id"] for pair in pairs} == {"p1", "p3"}
-    assert {row["signal_id"]: row["reason"] for row in contradictions(workload.config)} == {"p2": SUPERSEDED}
+    assert contradictions(workload.config) == []
+    found = status(workload.config)
+    assert (found["contradictions"], found["excluded_preferences"]) == (0, {SUPERSEDED: 1})
+    assert read_evidence(workload.config)[-1]["contradictions"] == []
 
 
 def test_a_model_that_says_both_when_it_is_asked_twice_has_not_changed_its_mind(tmp_path: Path) -> None:
