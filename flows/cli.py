@@ -255,9 +255,7 @@ def retract(
 
         found = take_back(load_config(config), correction, f"person:{by}", reason)
     typer.echo(f"The correction of {found['inference_id']} by {found['corrected_by']} is out, from the next round on.")
-    typer.echo(
-        f"Versions that were trained on it: flywheel lineage --correction {found['correction_id']}{_options(config)}"
-    )
+    typer.echo(f"Versions that were trained on it: flywheel where {found['correction_id']}{_options(config)}")
 
 
 @app.command()

@@ -418,6 +418,8 @@ def test_a_correction_is_taken_back_by_its_id(workload: Workload) -> None:
     result = flywheel("retract", id_[:10], "--by", "lead", "--reason", "wrong", "--config", config_of(workload))
     assert result.exit_code == 0, result.output
     assert "The correction of f000 by person:maria is out, from the next round on." in result.output
+    following = result.output.split("trained on it: flywheel ")[1].split(" --config")[0].split()
+    assert flywheel(*following, "--config", config_of(workload)).exit_code == 0, "what is to be typed next is a command"
     assert workload.value("select excluded_because from corrections") == "retracted by person:lead: wrong"
     said = refused("retract", "zz", "--by", "lead", "--reason", "x", "--config", config_of(workload))
     assert "no correction has an id that begins with zz" in said
