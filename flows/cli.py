@@ -116,7 +116,7 @@ def _show_outcome(flow: str, result: Any, config: "Config", path: str) -> None:
     if flow == "collect_failures":
         _show_collected(result, path)
     elif result is None:
-        typer.echo("Nothing to do: no unfinished round, and too few new corrections for another.")
+        typer.echo("Nothing to do: no unfinished round, and too few new corrections and retractions for another.")
     else:
         _show_rounds(config, [result])
 
@@ -255,9 +255,7 @@ def retract(
 
         found = take_back(load_config(config), correction, f"person:{by}", reason)
     typer.echo(f"The correction of {found['inference_id']} by {found['corrected_by']} is out, from the next round on.")
-    typer.echo(
-        f"Versions that were trained on it: flywheel lineage --correction {found['correction_id']}{_options(config)}"
-    )
+    typer.echo(f"Versions that were trained on it: flywheel where {found['correction_id']}{_options(config)}")
 
 
 @app.command()
@@ -267,7 +265,7 @@ def abandon(config: ConfigOption = DEFAULT_CONFIG) -> None:
         from tasks.config import load_config
         from tasks.rounds import abandon as abandon_round
 
-        closed = abandon_round(load_config(config))
+        closed = abandon_round(load_config(config), lambda text: typer.echo(text, err=True))
     typer.echo("There is no unfinished round." if closed is None else f"Round {closed} was given up.")
 
 
@@ -294,7 +292,7 @@ def export(
 
 @app.command()
 def contradictions(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Inputs that have different right answers: who said what, and what stands."""
+    """Inputs with different right answers or opposite preferences: who said what, and what stands."""
     with _one_line_errors(config):
         from tasks.config import load_config
         from tasks.consistency import contradictions as read_contradictions

@@ -25,7 +25,7 @@ def run_round(request: RoundRequest) -> dict[str, Any] | None:
     collect_task(config)
     minimum = request.min_corrections or config.blend.min_corrections
     if not has_work(config, minimum):
-        get_run_logger().info("Fewer than %d new corrections: no round is opened", minimum)
+        get_run_logger().info("Fewer than %d new corrections and retractions: no round is opened", minimum)
         return None
     check_base_model(config)
     round_ = open_or_resume(config, request.requested_by)

@@ -33,11 +33,14 @@ def print_status(status: dict[str, Any], options: str = "", console: Console | N
     if counts["waiting"]:
         waiting = f"{_counted(counts['waiting'], 'row')} in quarantine: flywheel quarantine list{escape(options)}"
         console.print(f"[yellow]{waiting}[/yellow]")
-    for signal in ("correction", "demonstration"):
+    for signal in ("correction", "demonstration", "preference"):
         for reason, rows in status[f"excluded_{signal}s"].items():
             console.print(f"  {_counted(rows, signal)} left out: {escape(reason)}")
+    if status["retracted_in_champion"]:
+        signals = _counted(status["retracted_in_champion"], "signal")
+        console.print(f"[yellow]The champion was trained on what was taken back since ({signals})[/yellow]")
     if status["contradictions"]:
-        disputed = f"{_counted(status['contradictions'], 'group')} of signals with different right answers"
+        disputed = f"{_counted(status['contradictions'], 'group')} of signals that contradict each other"
         console.print(f"[yellow]{disputed}: flywheel contradictions{escape(options)}[/yellow]")
     for said in proposals(status):
         console.print(f"  {escape(said)}")
@@ -96,14 +99,14 @@ def print_contradictions(rows: list[dict[str, Any]], options: str = "", console:
     """Which signals say different things of one input, group by group, and what stands."""
     console = console or Console(highlight=False)
     if not rows:
-        console.print("No input has different right answers. (A round looks for them, and so does an export.)")
+        console.print("No signals contradict each other. (A round looks for such, and so does an export.)")
         return
     table = Table("input", "answer", "by", "on", "signal", "", box=None, pad_edge=False)
     groups = [list(group) for _, group in groupby(rows, key=lambda row: (row["kind"], row["group_hash"]))]
     for group in groups[:SHOWN_ROWS]:
         said = ""
         for row in group:
-            text, answer = escape(plain(row["input"], 60)), escape(plain(row["answer"], 40))
+            text, answer = escape(plain(row["input"], 60)), escape(_said(row))
             stands = "stands" if row["stands"] else escape(row["reason"])
             who = (escape(plain(row["producer"], 30)), f"{row['created_at']:%Y-%m-%d}", escape(row["signal_id"][:12]))
             table.add_row("" if text == said else text, answer, *who, stands)
@@ -112,7 +115,13 @@ def print_contradictions(rows: list[dict[str, Any]], options: str = "", console:
     console.print(table)
     more = f"; the first {SHOWN_ROWS} are shown, all of them with --json" if len(groups) > SHOWN_ROWS else ""
     console.print(f"{_counted(len(groups), 'group')}{more}. What stands is decided by `consistency` in the config;")
-    console.print("a later correction by the same person replaces the earlier one.")
+    console.print("a later correction or preference by the same person replaces the earlier one.")
+
+
+def _said(row: dict[str, Any]) -> str:
+    """The answer that a signal says is right, or the two of which it says that one is better."""
+    answer = plain(row["answer"], 40)
+    return f"{answer} over {plain(row['rejected'], 40)}" if "rejected" in row else answer
 
 
 def print_proposals(rows: list[dict[str, Any]], options: str = "", console: Console | None = None) -> None:

@@ -147,7 +147,7 @@ Policy = Literal["hold", "newest", "majority", "trusted", "keep"]
 
 
 class ConsistencyConfig(Model):
-    """What becomes of different right answers for one input or near-duplicates, and how much one producer may say."""
+    """What becomes of different right answers and opposite preferences, and how much one producer may say."""
 
     same_input: Literal["hold", "newest", "majority", "trusted"] = Field(
         "hold", description="hold: all are left out until their producers agree"
@@ -201,7 +201,9 @@ class ScreeningConfig(Model):
 class BlendConfig(Model):
     """What a training set is made of: corrections raised within a bound, and demonstrations as production is."""
 
-    min_corrections: int = Field(20, ge=1, description="new corrections that make a round worth running")
+    min_corrections: int = Field(
+        20, ge=1, description="new corrections, and retractions of what was trained on, that make a round worth running"
+    )
     demonstrations_per_correction: float | Literal["all"] = Field(2.0, description="all: as many as there are")
     corrections_share: float = Field(0.5, gt=0.0, le=1.0, description="of the rows, at most so many are corrections")
     replay: Share = Field(1.0, description="of earlier rounds' corrections, so many are taken again")

@@ -142,7 +142,7 @@ def resolve_contradictions(tx: Transaction, config: Config, pinned_seq: int) -> 
     if decisions := [*same, *near]:
         tx.load("insert_contradictions", _frame(decisions))
         tx.run("exclude_contradicted_corrections")
-    return [_summary(found) for found in (same, near) if found]
+    return [summarise(found) for found in (same, near) if found]
 
 
 def _decide_all(tx: Transaction, config: Config, pinned_seq: int) -> tuple[list[Decision], list[Decision]]:
@@ -185,7 +185,8 @@ def _frame(decisions: Sequence[Decision]) -> "pl.DataFrame":
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _summary(decisions: Sequence[Decision]) -> Row:
+def summarise(decisions: Sequence[Decision]) -> Row:
+    """What was decided on contradictions of one kind: policy, groups, signals in them, and how many are left out."""
     return {
         "kind": decisions[0].kind,
         "policy": decisions[0].policy,
@@ -196,7 +197,15 @@ def _summary(decisions: Sequence[Decision]) -> Row:
 
 
 def contradictions(config: Config) -> list[Row]:
-    """Every signal in a contradiction as last decided, group by group: input, answer, producer, whether it stands."""
+    """Every signal in a contradiction as last decided, group by group: input, answer, producer, whether it stands.
+
+    Of opposite preferences each says too which answer it rejects.
+    """
     with require_state(config.database).transaction() as tx:
         rows = tx.rows("list_contradictions", pinned_seq=2**31 - 1)
-    return [row | {"input": user_text(row["input"]), "answer": shown(row["answer"])} for row in rows]
+        rows += tx.rows("list_opposite_preferences", pinned_seq=2**31 - 1)
+    return [row | {"input": user_text(row["input"])} | _shown_answers(row) for row in rows]
+
+
+def _shown_answers(row: Row) -> Row:
+    return {key: shown(row[key]) for key in ("answer", "rejected") if key in row}

@@ -220,12 +220,13 @@ def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         connection.execute(_statement("create_schema_migrations"))
         applied = dict(connection.execute(_statement("list_schema_migrations")).fetchall())
         _refuse_unknown_schema(applied, path)
-        for number, name, text, sha in _migrations():
-            if number not in applied:
+        if new := [migration for migration in _migrations() if migration[0] not in applied]:
+            for _, _, text, _ in new:
                 connection.execute(text)
-                connection.execute(
-                    _statement("record_schema_migration"), {"number": number, "name": name, "sha256": sha}
-                )
+            numbers, names, _, hashes = map(list, zip(*new, strict=True))
+            connection.execute(
+                _statement("record_schema_migrations"), {"numbers": numbers, "names": names, "hashes": hashes}
+            )
     except BaseException:
         connection.rollback()
         raise

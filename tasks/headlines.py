@@ -257,23 +257,27 @@ def _change(change: dict[str, Any]) -> str:
 
 
 def contradictions(evidence: Evidence) -> list[str]:
-    """Inputs that came with different right answers, and what became of them: a sentence for each kind."""
+    """Inputs with different right answers or opposite preferences, and what became of them: a sentence a kind."""
     return [_contradiction(found) for found in records(evidence, "contradictions")]
 
 
+_DISPUTED = {  # what is disputed, one and several, and how
+    "same input": ("input", "inputs", "different right answers"),
+    "near-duplicate": ("group of near-duplicates", "groups of near-duplicates", "different right answers"),
+    "opposite preferences": ("pair of answers", "pairs of answers", "opposite preferences"),
+}
 _SETTLED = {
-    "newest": "the newest answer stands",
-    "majority": "the answer of most producers stands",
-    "trusted": "the answer of the most trusted producer stands",
+    "newest": "the newest stands",
+    "majority": "what most producers say stands",
+    "trusted": "what the most trusted producer says stands",
 }
 
 
 def _contradiction(found: dict[str, Any]) -> str:
     groups, policy = number(found, "groups"), found.get("policy")
     one = groups == 1
-    near = found.get("kind") == "near-duplicate"
-    thing = f"group{'' if one else 's'} of near-duplicates" if near else f"input{'' if one else 's'}"
-    disputed = f"{count(groups)} {thing} {'has' if one else 'have'} different right answers"
+    thing, things, differing = _DISPUTED.get(str(found.get("kind")), _DISPUTED["same input"])
+    disputed = f"{count(groups)} {thing if one else things} {'has' if one else 'have'} {differing}"
     signals, left_out = count(number(found, "signals")), count(number(found, "left_out"))
     if policy == "keep":
         return f"{disputed}; all {signals} signals are used"

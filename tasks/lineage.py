@@ -23,6 +23,7 @@ def status(config: Config) -> dict[str, Any]:
         counts = tx.rows("count_state")[0]
         contradictions = tx.rows("count_contradictions")[0]["groups"]
         excluded = tx.rows("count_excluded_signals", pinned_seq=2**31 - 1)
+        unlearnable = tx.rows("count_unlearnable", since=0)[0]["signals"]
         proposed = tx.rows("count_proposals", pinned_seq=2**31 - 1)
     return {
         "workload": config.name,
@@ -35,6 +36,8 @@ def status(config: Config) -> dict[str, Any]:
         "proposals": {"rules": proposed},
         "excluded_corrections": _by_reason(excluded, "correction"),
         "excluded_demonstrations": _by_reason(excluded, "demonstration"),
+        "excluded_preferences": _by_reason(excluded, "preference"),
+        "retracted_in_champion": unlearnable,
     }
 
 

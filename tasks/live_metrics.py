@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -54,8 +55,9 @@ class LiveMetrics:
         try:
             self._log_all()
         except Exception as error:  # noqa: BLE001 - whatever a server or its client raises, the training goes on
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            self._warn(f"MLflow does not take the training's metrics, which are logged with the version then: {reason}")
+            self._warn(
+                f"MLflow does not take the training's metrics, which are logged with the version then: {_reason(error)}"
+            )
 
     def _log_all(self) -> None:
         if (item := self._steps.get()) is None:
@@ -73,6 +75,40 @@ class LiveMetrics:
                     run_id, [_metric(f"{PREFIXES[stage]}/{name}", metrics[name], step) for name in metrics]
                 )
             item = self._steps.get()
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def end_runs(tracking_uri: str, workload: str, round_key: str, warn: Callable[[str], None]) -> None:
+    """End what a round that is given up has left running in MLflow, as KILLED; nothing where there is nothing.
+
+    A server that does not answer within CLOSE_SECONDS, or that refuses, is told of and holds nobody up.
+    """
+    if tracking_uri.startswith("sqlite:///") and not Path(tracking_uri.removeprefix("sqlite:///")).is_file():
+        return  # to ask would create it
+    failed: list[str] = []
+    thread = threading.Thread(target=_try_to_end, args=(tracking_uri, workload, round_key, failed.append), daemon=True)
+    thread.start()
+    thread.join(CLOSE_SECONDS)
+    if thread.is_alive():
+        failed.append(f"no answer in {CLOSE_SECONDS:.0f} s")
+    if failed:
+        warn(f"MLflow could not be told, so the round's run may be shown there as running: {failed[0]}")
+
+
+def _try_to_end(tracking_uri: str, workload: str, round_key: str, fail: Callable[[str], None]) -> None:
+    try:
+        import mlflow
+
+        client = mlflow.MlflowClient(tracking_uri)
+        experiment = client.get_experiment_by_name(workload)
+        running = f"tags.`{ROUND_TAG}` = '{round_key}' and attributes.status = 'RUNNING'"
+        for run in client.search_runs([experiment.experiment_id], running) if experiment else ():
+            client.set_terminated(run.info.run_id, "KILLED")
+    except Exception as error:  # noqa: BLE001 - whatever a server or its client raises, the round is given up
+        fail(_reason(error))
 
 
 def _metric(name: str, value: float, step: int) -> Any:

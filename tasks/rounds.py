@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from tasks.config import Config
 from tasks.db import Row, State, Transaction, require_state
 from tasks.errors import LeaseLostError, StateError
+from tasks.live_metrics import end_runs
 from tasks.records import now
 
 STAGES = ("screen", "cluster", "split", "blend", "train", "regress", "gate", "register", "promote", "closed")
@@ -43,14 +44,23 @@ class Round:
 
 
 def has_work(config: Config, min_corrections: int) -> bool:
-    """Whether a round is unfinished, or enough new corrections, and preferences if need be, came in for another."""
+    """Whether a round is unfinished, or enough is new since the last one that was judged.
+
+    New are corrections, preferences where answers are only better or worse, and retractions: of the signals that the
+    champion was trained on, each that was taken back counts as one.
+    """
     with State(config.database).transaction() as tx:
-        if tx.row("open_round") is not None:
-            return True
-        new = tx.rows("count_new_corrections")[0]["corrections"]
-        if config.task == "better_answer":
-            new += tx.rows("count_new_preferences")[0]["preferences"]
-        return bool(new >= min_corrections)
+        return tx.row("open_round") is not None or _news(tx, config) >= min_corrections
+
+
+def _news(tx: Transaction, config: Config) -> int:
+    since = tx.rows("get_judged_seq")[0]["pinned_seq"]
+    new = int(tx.rows("count_new_corrections", since=since)[0]["corrections"])
+    if config.task == "better_answer":
+        new += tx.rows("count_new_preferences", since=since)[0]["preferences"]
+    elif not new and not config.blend.replay:
+        return 0  # such a round trains on new corrections alone
+    return int(new + tx.rows("count_unlearnable", since=since)[0]["signals"])
 
 
 def open_or_resume(config: Config, requested_by: str) -> Round:
@@ -81,15 +91,28 @@ def open_or_resume(config: Config, requested_by: str) -> Round:
         return _lease(tx, row)
 
 
-def abandon(config: Config) -> int | None:
-    """Close the unfinished round without a verdict; its number, or None where there is none."""
-    with require_state(config.database).transaction() as tx:
+def abandon(config: Config, warn: Callable[[str], None]) -> int | None:
+    """Close the unfinished round without a verdict; its number, or None where there is none.
+
+    What it has left running in MLflow ends first, so that an abandoning that is cut short can be done again; `warn` is
+    told where MLflow cannot be reached, and the round is given up all the same.
+
+    Raises:
+        StateError: nothing has been collected, or another live runner holds the round.
+        LeaseLostError: another runner has taken it over meanwhile.
+    """
+    state = require_state(config.database)
+    with state.transaction() as tx:
         row = tx.row("open_round")
         if row is None:
             return None
         round_ = _lease(tx, row)
+    if STAGES.index(row["stage"]) >= STAGES.index("train"):
+        end_runs(config.tracking_uri, config.name, round_.round_key, warn)
+    with state.transaction() as tx:
+        held_row(tx, round_)
         tx.run("give_up_round", round_id=round_.round_id, closed_at=now())
-        return round_.round_id
+    return round_.round_id
 
 
 def _lease(tx: Transaction, row: Row) -> Round:

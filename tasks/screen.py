@@ -16,6 +16,7 @@ from tasks.consistency import exclude_beyond_share, resolve_contradictions
 from tasks.db import Row, State, Transaction
 from tasks.duplicates import Pair, is_short, jaccard, near_duplicates, near_meanings, shingles
 from tasks.embed import embed
+from tasks.opposites import resolve_opposites
 from tasks.records import user_text
 from tasks.rounds import Round, record_evidence, writing
 from tasks.score import make_canonical
@@ -56,12 +57,12 @@ def screen(config: Config, round_: Round) -> dict[str, int]:
 def decide_uses(tx: Transaction, config: Config, pinned_seq: int) -> list[Row]:
     """Decide for each signal up to a pass over the sources whether, and why, it is left out.
 
-    What contradictions there are among them, as `resolve_contradictions` says it.
+    What contradictions and opposite preferences there are among them, as `resolve_contradictions` says it.
     """
     corrections = tx.rows("list_pinned_corrections", pinned_seq=pinned_seq)
     if corrections:
         tx.load("exclude_corrections", _answers_frame(corrections, config), pinned_seq=pinned_seq)
-    found = resolve_contradictions(tx, config, pinned_seq)
+    found = resolve_contradictions(tx, config, pinned_seq) + resolve_opposites(tx, config, pinned_seq)
     exclude_beyond_share(tx, config, pinned_seq)
     return found
 

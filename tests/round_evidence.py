@@ -187,6 +187,7 @@ def round_evidence(number: int, verdict: str, seed: int = 7) -> dict[str, Any]:
         "contradictions": [
             {"kind": "same input", "policy": "hold", "groups": 2, "signals": 4, "left_out": 4},
             {"kind": "near-duplicate", "policy": "newest", "groups": 1, "signals": 2, "left_out": 1},
+            {"kind": "opposite preferences", "policy": "majority", "groups": 2, "signals": 5, "left_out": 2},
         ],
         "proposals": {
             "rules": [

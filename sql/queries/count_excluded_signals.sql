@@ -7,6 +7,8 @@ with excluded as (
     select signal, excluded_because as reason
     from signals_at($pinned_seq) as signals
     where signal = 'demonstration' and excluded_because is not null
+    union all
+    select signal, reason from opposite_preferences where signal = 'preference' and reason is not null
 ),
 
 final as (

@@ -1,4 +1,2 @@
--- Preferences that no round has judged yet.
-select count(*) as preferences
-from preferences
-where ingest_seq > (select coalesce(max(pinned_seq), 0) from rounds where verdict is not null);
+-- Parameter: $since, a pass over the sources. Preferences that came in after it.
+select count(*) as preferences from preferences where ingest_seq > $since;

@@ -7,7 +7,9 @@ with known as (
     from signals_at(2147483647) as signals
     where signal = 'demonstration'
     union all
-    select 'preference', preference_id, null, input_hash, ingest_seq from preferences
+    select 'preference', preference_id, opposite_preferences.reason, input_hash, ingest_seq
+    from preferences
+    left join opposite_preferences using (content_hash)
 ),
 
 blended as (

@@ -1,12 +1,9 @@
 -- Parameter: $pinned_seq. Every pair of a better and a worse answer: preferences that are no ties, and corrections with
--- what the model said. Grain: one row a pair.
-select preference_id as signal_id, input, chosen, rejected
-from preferences
-left join details using (content_hash)
-where degree is distinct from 0 and ingest_seq <= $pinned_seq
-union all
-select signal_id, signals.input, answer as chosen, inferences.output as rejected
-from signals_at($pinned_seq) as signals
-join inferences using (inference_id)
-where signal = 'correction' and excluded_because is null and signal_id not in (select signal_id from withheld)
+-- what the model said, but for those that another pair says the reverse of and that do not stand. Grain: one row a pair.
+select signal_id, input, answer as chosen, rejected
+from pairs_at($pinned_seq) as pairs
+where signal in ('preference', 'correction')
+  and excluded_because is null
+  and (signal <> 'correction' or signal_id not in (select signal_id from withheld))
+  and content_hash not in (select content_hash from opposite_preferences where reason is not null)
 order by signal_id;

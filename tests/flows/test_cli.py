@@ -21,7 +21,17 @@ from tasks.blend import blend
 from tasks.collect import Collected
 from tasks.lineage import lineage, status
 from tasks.rounds import writing
-from tests.conftest import ROOT, Saved, Workload, correction, inference, make_workload, traffic, write_config
+from tests.conftest import (
+    ROOT,
+    Saved,
+    Workload,
+    correction,
+    inference,
+    make_workload,
+    preference,
+    traffic,
+    write_config,
+)
 from tests.tasks.test_cluster import clustered
 
 
@@ -176,7 +186,8 @@ def test_status_in_json(registered: Workload) -> None:
     found = json.loads(flywheel("status", "--json", "--config", config_of(registered)).stdout)
     assert found.keys() == {
         "workload", "champion", "rounds", "versions", "unfinished_moves", "counts", "contradictions", "proposals",
-        "excluded_corrections", "excluded_demonstrations",
+        "excluded_corrections", "excluded_demonstrations", "excluded_preferences",
+        "retracted_in_champion",
     }  # fmt: skip
     assert found["champion"] == {"label": "base", "version": None}
     assert [(r["round"], r["verdict"], r["challenger"]["label"]) for r in found["rounds"]] == [(1, "hold", "v1")]
@@ -279,11 +290,14 @@ def test_names_from_data_are_text_and_no_markup(
     stands = status(workload.config)
     stands["rounds"][0]["reasons"] = [text]
     stands["counts"] |= {"read": 1, "waiting": 1}
+    stands |= {"retracted_in_champion": 2, "excluded_preferences": {"superseded by its author": 1}}
     print_status(stands, " --config 'my support.yaml'")
     shown = capsys.readouterr().out
     assert text in shown
     assert "1 row read" in shown
     assert "1 row in quarantine: flywheel quarantine list --config 'my support.yaml'" in " ".join(shown.split())
+    assert "1 preference left out: superseded by its author" in shown
+    assert "The champion was trained on what was taken back since (2 signals)" in " ".join(shown.split())
 
 
 def test_contradictions_are_shown_with_what_stands(workload: Workload) -> None:
@@ -296,9 +310,22 @@ def test_contradictions_are_shown_with_what_stands(workload: Workload) -> None:
     assert "[b]1[/b]" in shown and "person:jonas" in shown and "1 group." in shown
     found = json.loads(flywheel("contradictions", "--json", "--config", config).stdout)
     assert [(row["answer"], row["stands"]) for row in found] == [("[b]1[/b]", False), ("2", False)]
-    assert "1 group of signals with different right answers: flywheel contradictions --config" in " ".join(
+    assert "1 group of signals that contradict each other: flywheel contradictions --config" in " ".join(
         flywheel("status", "--config", config).stdout.split()
     )
+
+
+def test_opposite_preferences_are_shown_with_both_answers(workload: Workload) -> None:
+    asked = {"messages": [{"role": "user", "content": "Which one?"}]}
+    both = [preference("p1", "[b]a[/b]", "b") | asked, preference("p2", "b", "[b]a[/b]", producer="person:jo") | asked]
+    workload.collect("a", both)
+    workload.to_split()
+    shown = " ".join(flywheel("contradictions", "--config", config_of(workload)).stdout.split())
+    assert "[b]a[/b] over b" in shown and "b over [b]a[/b]" in shown and "1 group." in shown
+    found = json.loads(flywheel("contradictions", "--json", "--config", config_of(workload)).stdout)
+    assert [(row["answer"], row["rejected"], row["stands"]) for row in found] == [
+        ("[b]a[/b]", "b", False), ("b", "[b]a[/b]", False),
+    ]  # fmt: skip
 
 
 def test_what_rules_propose_is_shown_and_overruled(tmp_path: Path) -> None:
@@ -391,6 +418,8 @@ def test_a_correction_is_taken_back_by_its_id(workload: Workload) -> None:
     result = flywheel("retract", id_[:10], "--by", "lead", "--reason", "wrong", "--config", config_of(workload))
     assert result.exit_code == 0, result.output
     assert "The correction of f000 by person:maria is out, from the next round on." in result.output
+    following = result.output.split("trained on it: flywheel ")[1].split(" --config")[0].split()
+    assert flywheel(*following, "--config", config_of(workload)).exit_code == 0, "what is to be typed next is a command"
     assert workload.value("select excluded_because from corrections") == "retracted by person:lead: wrong"
     said = refused("retract", "zz", "--by", "lead", "--reason", "x", "--config", config_of(workload))
     assert "no correction has an id that begins with zz" in said

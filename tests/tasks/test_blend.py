@@ -18,7 +18,7 @@ from tasks.errors import StateError
 from tasks.rounds import read_evidence
 from tasks.snapshots import answer_json, read_snapshot
 from tasks.split import COPIES
-from tests.conftest import Workload, correction, distinct, inference, make_workload, thumb, traffic
+from tests.conftest import Saved, Workload, correction, distinct, inference, make_workload, thumb, traffic
 
 
 def blended(workload: Workload) -> dict[str, Any]:
@@ -127,13 +127,16 @@ def test_the_evidence_says_how_far_the_blend_is_from_production(workload: Worklo
 
 
 def test_corrections_of_earlier_rounds_are_replayed_as_the_config_says(tmp_path: Path) -> None:
+    first = make_workload(tmp_path / "workload")
+    first.collect("a", traffic(failures=20, successes=60))
+    judged = first.to_split()
+    blend(first.config, judged)
+    first.close(judged)
+    first.collect("b", traffic(failures=20, successes=60, prefix="b"))
+    saved = Saved(first)
     for share, expected in ((1.0, 26), (0.5, 13 + 6), (0.0, 13)):
-        workload = make_workload(tmp_path / str(share), blend={"replay": share})
-        workload.collect("a", traffic(failures=20, successes=60))
-        first = workload.to_split()
-        blend(workload.config, first)
-        workload.close(first)
-        workload.collect("b", traffic(failures=20, successes=60, prefix="b"))
+        saved.restored()
+        workload = make_workload(first.folder, blend={"replay": share})
         assert blended(workload)["corrections"] == expected
         left = read_evidence(workload.config)[-1]["not_chosen"]["correction"]
         assert left == 26 - expected

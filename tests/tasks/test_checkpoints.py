@@ -90,6 +90,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_adapter(tmp_path: Path
 def test_a_stage_that_was_finished_is_not_trained_again(tmp_path: Path) -> None:
     """Killed between the end of training and the database's transaction."""
     spec = tiny_spec(tmp_path / "round", tiny_base(tmp_path / "base"))
+    spec["trainer"]["num_train_epochs"] = 1
     first, _ = train(spec)
     again, said = train(spec)
     assert said == []

@@ -285,6 +285,8 @@ ROW: dict[str, dict[str, Any]] = {
     "cluster_labels": {"cluster_id": "c001", "label": "l", "set_by": "person:m", "set_at": NOW},
     "cluster_members": {"inference_id": "i", "round_id": 1},
     "contradictions": {"signal_id": "x", "group_hash": "h", "kind": "same input", "policy": "hold"},
+    "opposite_preferences": {"content_hash": "c", "signal": "preference", "signal_id": "x", "group_hash": "h",
+                             "policy": "hold"},
     "proposals": {"signal_id": "x", "rule": "facts", "reason": "r", "leaves_out": False, "is_wrong": False},
     "signal_uses": {"signal_id": "x", "use": "train", "set_by": "person:m", "reason": "r", "set_at": NOW},
     "near_duplicates": {"left_hash": "a", "right_hash": "b", "jaccard": 0.9, "round_id": 1},
@@ -314,6 +316,7 @@ KEYS = {
     "rounds": ["round_id"], "case_results": ["round_id", "role", "case_id"], "versions": ["version"],
     "promotions": ["promotion_id"], "cluster_changes": ["round_id", "kind", "source", "target"],
     "cluster_labels": ["cluster_id", "set_at"], "contradictions": ["signal_id", "kind"],
+    "opposite_preferences": ["content_hash"],
     "retractions": ["retraction_id"], "details": ["content_hash"],
     "proposals": ["signal_id", "rule"], "signal_uses": ["signal_id", "set_at"],
 }  # fmt: skip
@@ -333,6 +336,7 @@ UNACCEPTABLE = [
     ("promotions", {"event": "undone"}),
     ("cluster_changes", {"kind": "vanished"}),
     ("contradictions", {"kind": "other input"}),
+    ("opposite_preferences", {"signal": "thumb"}),
     ("proposals", {"rule": "a feeling"}),
     ("signal_uses", {"use": "burn"}),
 ]

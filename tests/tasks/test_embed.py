@@ -128,11 +128,20 @@ def sampled(monkeypatch: pytest.MonkeyPatch) -> EncoderConfig:
     return EncoderConfig(sample=1_000)
 
 
+@pytest.fixture(scope="module")
+def estimated(tmp_path_factory: pytest.TempPathFactory) -> tuple[State, list[str], np.ndarray]:
+    """A state with a sample's vectors, texts of which most are estimated, and their vectors."""
+    state = State(tmp_path_factory.mktemp("estimated") / "state.duckdb")
+    texts = [*many(1_800), "", many(1)[0]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "CHUNK", 700)
+        return state, texts, embed(state, texts, EncoderConfig(sample=1_000))
+
+
 def test_of_many_texts_only_a_sample_is_encoded_and_the_rest_is_near_what_it_would_be(
-    state: State, sampled: EncoderConfig, tmp_path: Path
+    estimated: tuple[State, list[str], np.ndarray], sampled: EncoderConfig, tmp_path: Path
 ) -> None:
-    texts = [*many(3_000), "", many(1)[0]]
-    vectors = embed(state, texts, sampled)
+    state, texts, vectors = estimated
     assert vectors.dtype == np.float32
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
     encoded = embed(State(tmp_path / "all.duckdb"), texts[:1_500], EncoderConfig())
@@ -144,9 +153,11 @@ def test_of_many_texts_only_a_sample_is_encoded_and_the_rest_is_near_what_it_wou
     assert module._stored(state, hashes, sampled.key)[1].sum() == pytest.approx(1_000, abs=1)
 
 
-def test_estimates_do_not_depend_on_the_order_of_the_texts(state: State, sampled: EncoderConfig) -> None:
-    texts = many(2_000)
-    assert embed(state, texts, sampled)[::-1] == pytest.approx(embed(state, texts[::-1], sampled), abs=1e-5)
+def test_estimates_do_not_depend_on_the_order_of_the_texts(
+    estimated: tuple[State, list[str], np.ndarray], sampled: EncoderConfig
+) -> None:
+    state, texts, vectors = estimated
+    assert embed(state, texts[::-1], sampled)[::-1] == pytest.approx(vectors, abs=1e-5)
 
 
 def test_no_more_texts_than_the_sample_are_all_encoded(state: State, sampled: EncoderConfig) -> None:

@@ -243,7 +243,7 @@ def test_a_round_after_one_that_was_given_up_sees_the_same_traffic(workload: Wor
 
     workload.collect("a", traffic(failures=100, successes=300, given=900))
     workload.to_split()
-    assert abandon(workload.config) == 1
+    assert abandon(workload.config, print) == 1
     decision = gate(workload.config, workload.to_gate(learned))
     assert decision.verdict == "promote", decision.reasons
 

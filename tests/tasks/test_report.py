@@ -318,7 +318,8 @@ def test_contradictions_are_said_with_what_became_of_them() -> None:
     said = contradictions(round_evidence(1, "promote"))
     assert said == [
         "2 inputs have different right answers; 4 of 4 signals are left out until their producers agree",
-        "1 group of near-duplicates has different right answers; the newest answer stands, 1 of 2 signals are left out",
+        "1 group of near-duplicates has different right answers; the newest stands, 1 of 2 signals are left out",
+        "2 pairs of answers have opposite preferences; what most producers say stands, 2 of 5 signals are left out",
     ]
     page = render_report([round_evidence(1, "promote")])
     assert all(f"{sentence}." in page for sentence in said)

@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 
 from tasks import rounds
+from tasks.blend import blend
 from tasks.config import Config
 from tasks.db import State
 from tasks.errors import LeaseLostError, StateError
+from tasks.lineage import status
 from tasks.records import now
+from tasks.retract import retract
 from tasks.rounds import (
     STAGES,
     abandon,
@@ -30,7 +33,19 @@ from tasks.rounds import (
     writing,
 )
 from tasks.screen import screen
-from tests.conftest import Saved, Workload, correction, inference, make_workload, python, traffic
+from tests.conftest import (
+    Saved,
+    Workload,
+    correction,
+    inference,
+    make_workload,
+    preference,
+    python,
+    rating,
+    retraction,
+    thumb,
+    traffic,
+)
 
 RUNNER = """
 import os, sys, time
@@ -97,6 +112,117 @@ def test_corrections_whose_inferences_came_later_are_new(workload: Workload) -> 
     assert has_work(workload.config, 20)
 
 
+def move_alias(workload: Workload, version: str | None, place: int) -> None:
+    with State(workload.config.database).transaction() as tx:
+        tx.run(
+            "insert_promotion", event="moved", move_id=f"m{place}", from_version=None, to_version=version,
+            moved_by="gate", reason="r", round_id=1, created_at=now(),
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def promoted(tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    workload = make_workload(tmp_path_factory.mktemp("promoted") / "workload", split={"unseen": 0.3})
+    workload.collect("a", traffic(failures=10, successes=20, given=4))
+    round_ = workload.to_gate(lambda role, case: True)
+    with writing(workload.config, round_, "gate") as tx:
+        tx.run("set_verdict", round_id=round_.round_id, verdict="promote")
+    workload.register(round_)
+    workload.close(round_, "promote", "1")
+    move_alias(workload, "1", 1)
+    return Saved(workload)
+
+
+@pytest.fixture
+def serving(promoted: Saved) -> Workload:
+    """A workload whose champion was trained on some of its ten corrections and twenty confirmed calls."""
+    return promoted.restored()
+
+
+def calls(workload: Workload, signal: str, trained: bool = True) -> list[str]:
+    """Calls of which a correction, or a confirmation, is in the champion's snapshot, or is not."""
+    query = "select inference_id from snapshot_rows where signal = ? and inference_id is not null"
+    known = {"correction": "f", "demonstration": "s"}[signal]
+    ids = [row["inference_id"] for row in workload.rows(query, signal)]
+    every = workload.rows("select inference_id from inferences where starts_with(inference_id, ?) order by 1", known)
+    return [row["inference_id"] for row in every if (row["inference_id"] in ids) is trained]
+
+
+def test_what_the_champion_learned_and_was_taken_back_counts_towards_a_round(serving: Workload) -> None:
+    """One each: a few retractions of many are no reason to train."""
+    trained = calls(serving, "correction")
+    assert len(trained) > 2
+    serving.collect("b", [retraction(id_) for id_ in trained[:2]])
+    assert status(serving.config)["retracted_in_champion"] == 2
+    assert has_work(serving.config, 2)
+    assert not has_work(serving.config, 3)
+    id_ = serving.value("select correction_id from corrections where inference_id = ?", trained[2])
+    retract(serving.config, id_, "person:lead", "wrong price list")
+    assert has_work(serving.config, 3)
+    serving.collect("c", traffic(4, prefix="c"))
+    assert has_work(serving.config, 7)
+    assert not has_work(serving.config, 8)
+
+
+def test_what_was_never_trained_on_is_no_reason_to_train_when_it_is_taken_back(serving: Workload) -> None:
+    held_out = calls(serving, "correction", trained=False)
+    assert held_out
+    serving.collect("b", [retraction(id_) for id_ in held_out])
+    assert not has_work(serving.config, 1)
+
+
+def test_a_call_that_somebody_else_confirms_too_needs_no_unlearning(serving: Workload) -> None:
+    one, both, *_ = calls(serving, "demonstration")
+    serving.collect("b", [thumb(both, by="person:jo", minutes=3), retraction(both)])
+    assert not has_work(serving.config, 1)
+    serving.collect("c", [retraction(one)])
+    assert has_work(serving.config, 1)
+    assert not has_work(serving.config, 2)
+
+
+def test_a_retraction_that_a_round_has_judged_is_no_news_again(serving: Workload) -> None:
+    """Held, the champion stays as it was trained: to train for it once more would say the same."""
+    serving.collect("b", [retraction(calls(serving, "correction")[0])])
+    given_up = serving.open()
+    assert abandon(serving.config, print) == given_up.round_id
+    assert has_work(serving.config, 1)
+    serving.close(serving.open(), "hold")
+    assert not has_work(serving.config, 1)
+    assert status(serving.config)["retracted_in_champion"] == 1
+
+
+def test_where_the_base_serves_again_nothing_is_to_be_unlearned(serving: Workload) -> None:
+    serving.collect("b", [retraction(calls(serving, "correction")[0])])
+    move_alias(serving, None, 2)
+    assert not has_work(serving.config, 1)
+
+
+@pytest.mark.parametrize("taken_back", ["better", "worse"])
+def test_a_rating_that_a_pair_was_made_of_counts_when_it_is_taken_back(tmp_path: Path, taken_back: str) -> None:
+    workload = make_workload(tmp_path, task="better_answer", scorer={"type": "none"}, split={"unseen": 0.0})
+    said = [inference(id_, "Which one of these is it?", output=id_) for id_ in ("better", "worse")]
+    by = "person:jo"
+    workload.collect("a", [*said, rating("better", 5, by), rating("worse", 3, by), preference("p1"), preference("p2")])
+    round_ = workload.to_split()
+    blend(workload.config, round_)
+    for stage in ("train", "regress", "gate"):
+        workload.skip(round_, stage)
+    workload.register(round_)
+    workload.close(round_, "hold", "1")
+    move_alias(workload, "1", 1)
+    workload.collect("b", [retraction(taken_back, by)])
+    assert has_work(workload.config, 1)
+    assert not has_work(workload.config, 2)
+
+
+def test_without_replay_retractions_alone_give_a_round_nothing_to_train_on(serving: Workload) -> None:
+    serving.collect("b", [retraction(id_) for id_ in calls(serving, "correction")[:2]])
+    config = serving.config.model_copy(update={"blend": serving.config.blend.model_copy(update={"replay": 0.0})})
+    assert not has_work(config, 1)
+    serving.collect("c", traffic(1, prefix="c"))
+    assert has_work(config, 3)
+
+
 def test_an_unfinished_round_is_resumed_at_its_stage(ready: Workload) -> None:
     first = ready.open()
     screen(ready.config, first)
@@ -128,7 +254,7 @@ def test_a_live_runners_round_is_left_to_it(ready: Workload) -> None:
     with pytest.raises(StateError, match=rf"round 1 is being run by .*:{other.pid}; wait for it to finish"):
         ready.open()
     with pytest.raises(StateError, match="is being run by"):
-        abandon(ready.config)
+        abandon(ready.config, print)
     assert ready.content() == before
     other.communicate("")
     assert ready.open().lease_token == 2
@@ -194,14 +320,14 @@ def test_another_config_is_refused_while_a_round_is_unfinished(ready: Workload) 
     with pytest.raises(StateError, match="opened with another config; restore that config, or give it up"):
         changed.open()
     assert ready.content() == before
-    assert abandon(changed.config) == 1
+    assert abandon(changed.config, print) == 1
     assert changed.open().round_id == 2
 
 
 def test_after_a_round_is_given_up_its_corrections_are_new_again(ready: Workload) -> None:
     ready.open()
-    assert abandon(ready.config) == 1
-    assert abandon(ready.config) is None
+    assert abandon(ready.config, print) == 1
+    assert abandon(ready.config, print) is None
     assert has_work(ready.config, 5)
     assert read_evidence(ready.config)[0]["verdict"] is None
 
@@ -211,7 +337,7 @@ def given_up_after_gate(ready: Workload) -> None:
     with writing(ready.config, round_, "gate") as tx:
         tx.run("set_verdict", round_id=1, verdict="promote")
     ready.register(round_)
-    abandon(ready.config)
+    abandon(ready.config, print)
 
 
 def test_a_round_that_is_given_up_before_its_promotion_promotes_nothing(ready: Workload) -> None:
@@ -228,7 +354,7 @@ def test_after_a_round_is_given_up_behind_its_gate_its_corrections_are_new_again
 
 def test_giving_up_where_nothing_was_collected_creates_no_state(fresh_config: Config) -> None:
     with contextlib.suppress(StateError):
-        abandon(fresh_config)
+        abandon(fresh_config, print)
     assert not fresh_config.database.exists()
 
 

@@ -5,14 +5,30 @@ from tests.tasks.tiny import tiny_base, tiny_spec
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from tasks.adapters import WEIGHTS
 from tasks.records import canonical_json
 from tasks.snapshots import HASHED, answer_json, freeze, write_snapshot
+
+
+class Saved:
+    """Saves the adapter it was given, as PEFT does."""
+
+    def __init__(self, weights: bytes) -> None:
+        self.weights = weights
+
+    def save_pretrained(self, folder: str, selected_adapters: list[str]) -> None:
+        Path(folder).mkdir(exist_ok=True)
+        (Path(folder) / WEIGHTS).write_bytes(self.weights)
+        modules = json.dumps({"target_modules": list({"q_proj", "v_proj", "up_proj"}), "r": 8})
+        (Path(folder) / "adapter_config.json").write_text(modules, encoding="utf-8")
+
 
 LETTERS = "abcdefghijklmnop"
 TEMPLATE = (

@@ -1,0 +1,2 @@
+-- What was decided before is decided anew.
+delete from opposite_preferences;
