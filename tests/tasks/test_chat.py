@@ -27,9 +27,9 @@ from tasks.chat import (
     shown,
     written_calls,
 )
+from tasks.engine import read_calls
 from tasks.errors import FlywheelError
 from tasks.records import parse_record, user_text
-from tasks.regress import _read_calls
 from tasks.snapshots import read_conversations
 from tasks.train import IGNORED
 from tests.conftest import (
@@ -165,13 +165,13 @@ def test_a_call_is_right_when_it_is_what_the_template_writes(tokenizer: Any, out
     conversation, answer = Conversation([USER], TOOLS), held_answer(calling(id=7, all=True))
     written = written_calls(tokenizer, conversation, answer)
     assert same_calls(output, written) is right
-    assert _read_calls(output, written, answer) == (answer if right else output)
+    assert read_calls(output, written, answer) == (answer if right else output)
 
 
 def test_whatever_a_model_writes_it_is_no_held_call() -> None:
     answer = held_answer(calling())
-    assert not calls_tools(_read_calls(answer, None, "plain"))
-    assert not calls_tools(_read_calls(MARK + answer, "<call>", answer))
+    assert not calls_tools(read_calls(answer, None, "plain"))
+    assert not calls_tools(read_calls(MARK + answer, "<call>", answer))
 
 
 def test_a_template_that_writes_no_calls_is_refused(tokenizer: Any) -> None:
