@@ -2,8 +2,9 @@
 
 Pairs of what a model says itself teach more than those of answers that it would never give (Tajwar et al. 2024). The
 rule is the task's: where there is a right answer, one that the scorer holds for right beats one that it does not; where
-answers are only better, one that passes all checks beats one that does not. Answers are kept in the state chunk by
-chunk, under a hash of all that they depend on: what was sampled once is not asked for again, whatever is killed.
+answers are only better, one that passes all checks, and that nobody has faulted, beats one that does not. Answers are
+kept in the state chunk by chunk, under a hash of all that they depend on: what was sampled once is not asked for again,
+whatever is killed.
 """
 
 from collections import Counter
@@ -126,8 +127,13 @@ def _judge(config: Config) -> Callable[[Row], Callable[[str], bool]]:
     if RANKED_BY[config.task] == "scorer":
         scorer = make_scorer(config.scorer)
         return lambda row: lambda text: scorer(text, row["answer"])
-    checks = [make_check(check) for check in config.checks]
-    return lambda row: lambda text: all(check(text) is None for check in checks)
+    checks, same = [make_check(check) for check in config.checks], make_canonical(config.scorer)
+
+    def judge(row: Row) -> Callable[[str], bool]:
+        faulted = set(map(same, row["faulted"]))
+        return lambda text: same(text) not in faulted and all(check(text) is None for check in checks)
+
+    return judge
 
 
 def _pair(row: Row, better: str, worse: str, derived: str, producer: str) -> Row:

@@ -1,7 +1,8 @@
 -- Parameters: $pinned_seq, $ranked_by (scorer or checks), $seed, $max_inputs. Inputs on the training side to sample
 -- answers to: those of usable signals with a right answer, and where checks rank, of preferences and ratings too, but not
 -- those that offer tools, since checks judge texts. Of each group of near-duplicates one; corrected ones first, the others
--- by hash. Grain: one row a group. signal_id is that of what brought the input in; answer is the right one.
+-- by hash. signal_id is that of what brought the input in; answer is the right one; faulted, where checks rank, are answers
+-- to it that were found to be failures. Grain: one row a group.
 with retracted as (
     select content_hash from retracted_at($pinned_seq)
 ),
@@ -52,9 +53,17 @@ one_a_group as (
     ) = 1
 ),
 
+failed as (
+    select input_hash, list(distinct output) as faulted
+    from failures_at($pinned_seq)
+    where $ranked_by = 'checks'
+    group by input_hash
+),
+
 final as (
-    select * exclude (ingest_seq, is_corrected)
+    select one_a_group.* exclude (ingest_seq, is_corrected), coalesce(failed.faulted, []) as faulted
     from one_a_group
+    left join failed using (input_hash)
     order by is_corrected desc, sha256($seed || '/' || input_hash)
     limit $max_inputs
 )

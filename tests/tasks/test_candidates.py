@@ -110,23 +110,14 @@ def test_only_inputs_of_the_training_side_are_asked_one_of_a_group_and_corrected
     workload = make_workload(tmp_path, **RIGHT)
     copies = [inference("x", distinct("f000") + " please"), correction("x", "right")]
     rows = inputs_of(workload, [*traffic(20, 20, 10), *copies])
-    sides = {row["input_hash"]: row for row in workload.rows("select * from sides")}
-    groups = {side["group_hash"] for side in sides.values() if side["side"] == "train"}
-    assert len(groups) < len({side["group_hash"] for side in sides.values()})
-    assert {row["group_hash"] for row in rows} == groups
-    assert len(rows) == len(groups) == len(sides_of(sides, "train")) - is_trained(sides, rows)
+    sides = workload.rows("select * from sides")
+    trained, others = (
+        {row["group_hash"] for row in sides if (row["side"] == "train") is is_it} for is_it in (True, False)
+    )
+    assert others and len(trained) < len(sides) - len(others)
+    assert sorted(row["group_hash"] for row in rows) == sorted(trained)
     kinds = [row["signal_id"].startswith(("confirmed:", "d0")) for row in rows]
     assert kinds == sorted(kinds) and True in kinds and False in kinds
-
-
-def sides_of(sides: dict[str, Row], side: str) -> list[Row]:
-    return [row for row in sides.values() if row["side"] == side]
-
-
-def is_trained(sides: dict[str, Row], rows: list[Row]) -> int:
-    """One, if the pair of near-duplicates fell to the training side, where it is asked once."""
-    groups = [row["group_hash"] for row in sides_of(sides, "train")]
-    return len(groups) - len(set(groups))
 
 
 def test_no_more_than_so_many_inputs_are_asked_and_the_seed_says_which(tmp_path: Path) -> None:
@@ -246,6 +237,23 @@ def test_what_people_said_of_two_answers_comes_before_what_a_rule_says(tmp_path:
     assert pairs == {("p1", "do", "please do"), ("p2", "do", "go"), ("p2", "please do", "do")}
     counts = made["candidates"]["counts"]
     assert (counts["inputs"], counts["pairs"], counts["pairs that were there"]) == (2, 1, 1)
+
+
+def test_an_answer_that_a_person_faulted_is_not_better_for_passing_the_checks(tmp_path: Path) -> None:
+    """The champion is likely to say again what was corrected; it would be taught to."""
+    workload = make_workload(tmp_path, **BETTER, **NOTHING_HELD_OUT)
+    workload.collect("a", [inference("i1", output="please go"), correction("i1", "please wait")])
+    round_ = workload.to_split()
+    (row,) = asked(workload, round_)
+    said(workload, round_, {row["signal_id"]: ["please go", " please go", "please stay", "go"]})
+    (pair,) = [row for row in find_pairs(workload, round_) if "checks" in row["derived"]]
+    assert (pair["answer"], pair["rejected"]) == ("please stay", "please go")
+
+
+def find_pairs(workload: Workload, round_: Round) -> list[Row]:
+    found = find_candidates(workload.config, round_)
+    assert found is not None
+    return found.pairs
 
 
 def test_candidates_alone_are_pairs_enough_where_answers_are_only_better(tmp_path: Path) -> None:
