@@ -13,6 +13,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from tasks.candidates import find_candidates
+from tasks.child import Progress
 from tasks.config import Config
 from tasks.db import Row, State
 from tasks.errors import StateError
@@ -37,16 +39,18 @@ ESCAPED = r'["\\\x00-\x1f\x7f]'  # what JSON spells otherwise within a text, and
 GIVE_UP = "then give the round up with `flywheel abandon --config FILE` and run another"
 
 
-def blend(config: Config, round_: Round) -> Row:
+def blend(config: Config, round_: Round, on_progress: Progress | None = None) -> Row:
     """Choose the round's training rows and freeze them; the snapshot's hash, size and make-up.
 
     Raises:
         StateError: there is no correction to train on, no demonstration beside them, or one answer alone.
+        FlywheelError: candidates could not be sampled, see `find_candidates`.
     """
+    candidates = find_candidates(config, round_, on_progress)
     with State(config.database).transaction() as tx:
         usable = tx.frame("list_training_rows", pinned_seq=round_.pinned_seq)
         mix = tx.frame("list_production_mix", pinned_seq=round_.pinned_seq)
-        pairs = list_pairs(tx, config, round_.pinned_seq)
+        pairs = list_pairs(tx, config, round_.pinned_seq, candidates.pairs if candidates else ())
         told = json.loads(held_row(tx, round_)["evidence"])
     if "sft" not in STAGES[config.training_method]:
         usable = usable.clear()
@@ -62,11 +66,12 @@ def blend(config: Config, round_: Round) -> Row:
         "copies_left_out": _counts(usable, "signal", minus=taken),
         "not_chosen": _counts(taken, "signal", minus=chosen),
     }
-    card = make_card(frozen, left_out(told | out), distances(chosen, production))
+    sampled = {"candidates": candidates.facts(pairs)} if candidates else {}
+    card = make_card(frozen, left_out(told | out), distances(chosen, production)) | sampled
     _store(config, round_, snapshot, frozen, out | {"card": card})
     corrections = card["by"]["signal"].get("correction", 0)
     counts = {"rows": snapshot.rows, "corrections": corrections, "pairs": len(pairs)}
-    return {"hash": snapshot.hash} | counts | out
+    return {"hash": snapshot.hash} | counts | out | sampled
 
 
 def _refuse_what_cannot_teach(usable: "pl.DataFrame", chosen: "pl.DataFrame", config: Config, round_: Round) -> None:
@@ -194,9 +199,13 @@ def _counts(rows: "pl.DataFrame", column: str, minus: "pl.DataFrame") -> dict[st
 @task(name="blend", cache_policy=NO_CACHE)
 def blend_task(config: Config, round_: Round) -> None:
     """Prefect task around `blend`."""
-    made = blend(config, round_)
-    get_run_logger().info(
+    logger = get_run_logger()
+    made = blend(config, round_, lambda done, total: logger.info("Candidates for %d of %d inputs", done, total))
+    logger.info(
         "Snapshot %s: %d corrections with %d demonstrations%s; %d more corrections are copies of these",
         made["hash"][:12], made["corrections"], made["rows"] - made["corrections"] - made["pairs"],
         f", {made['pairs']} pairs" if made["pairs"] else "", made["copies_left_out"].get("correction", 0),
     )  # fmt: skip
+    if sampled := made.get("candidates"):
+        counts = ", ".join(f"{number} {name}" for name, number in sampled["counts"].items())
+        logger.info("Candidates of %s, ranked by %s: %s", sampled["champion"], sampled["ranked_by"], counts)

@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from tasks.errors import ConfigError
-from tasks.methods import DEFAULTS, Method, Task, check_method
+from tasks.methods import DEFAULTS, Method, Task, check_candidates, check_method
 from tasks.resources import resource
 from tasks.sources.settings import Model, SourceConfig
 from tasks.trainer_options import DpoConfig, TrainerConfig
@@ -246,6 +246,26 @@ class BlendConfig(Model):
             )
 
 
+class CandidatesConfig(Model):
+    """Answers of the champion to sample, to derive pairs from; what ranks them is the task's (`tasks.methods`)."""
+
+    per_input: int = Field(8, ge=2, le=16)
+    temperature: float = Field(1.0, le=2.0, allow_inf_nan=False)
+    max_inputs: int = Field(500, ge=1, le=100_000, description="of those on the training side, corrected ones first")
+    seed: int = 0
+
+    @field_validator("temperature")
+    @classmethod
+    def _answers_differ(cls, temperature: float) -> float:
+        if temperature <= 0:
+            raise ValueError(
+                "at 0 or below all answers to an input are the same, so that none is a better one; usual are 0.7 to 1"
+            )
+        if temperature < 0.01:
+            raise ValueError("vLLM samples at 0.01 or more; usual are 0.7 to 1")
+        return temperature
+
+
 class AdapterConfig(Model):
     """LoRA (Hu et al. 2021), limited to what vLLM can serve; names are PEFT's own."""
 
@@ -334,6 +354,7 @@ class Config(Model):
     consistency: ConsistencyConfig = ConsistencyConfig()
     screening: ScreeningConfig = ScreeningConfig()
     blend: BlendConfig = BlendConfig()
+    candidates: CandidatesConfig | None = Field(None, description="sampled and made pairs of, where it is given")
     adapter: AdapterConfig = AdapterConfig()
     trainer: TrainerConfig = TrainerConfig()
     dpo: DpoConfig = DpoConfig()
@@ -364,6 +385,8 @@ class Config(Model):
     @model_validator(mode="after")
     def _method_fits(self) -> "Config":
         check_method(self.task, self.training_method, self.scorer.type, self.dpo)
+        if self.candidates is not None:
+            check_candidates(self.task, self.training_method, bool(self.checks))
         return self
 
     @property

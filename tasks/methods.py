@@ -12,9 +12,12 @@ from tasks.trainer_options import DpoConfig
 Task = Literal["right_answer", "better_answer"]
 Method = Literal["sft", "dpo", "sft_then_dpo"]
 Stage = Literal["sft", "dpo"]
+RankedBy = Literal["scorer", "checks"]
 
 STAGES: dict[Method, tuple[Stage, ...]] = {"sft": ("sft",), "dpo": ("dpo",), "sft_then_dpo": ("sft", "dpo")}
 DEFAULTS: dict[Task, Method] = {"right_answer": "sft", "better_answer": "dpo"}
+# What tells a better answer from a worse one, where a model gave both. Checks alone could take a wrong one for better.
+RANKED_BY: dict[Task, RankedBy] = {"right_answer": "scorer", "better_answer": "checks"}
 
 
 def check_method(task: Task, method: Method, scorer: str, dpo: DpoConfig) -> None:
@@ -56,4 +59,19 @@ def _check_better_answer(method: Method, scorer: str) -> None:
         raise ValueError(
             f"scorer: {scorer} holds an output against the one right answer, and task better_answer has none; "
             "use scorer: {type: none}"
+        )
+
+
+def check_candidates(task: Task, method: Method, has_checks: bool) -> None:
+    """Refuse to sample candidates that could not be trained on, or not be ranked.
+
+    Raises:
+        ValueError: with the reason, and what to do instead.
+    """
+    if "dpo" not in STAGES[method]:
+        raise ValueError(f"candidates: method {method} takes no pairs; use sft_then_dpo, or remove candidates")
+    if RANKED_BY[task] == "checks" and not has_checks:
+        raise ValueError(
+            f"candidates: task {task} has no right answer to rank them by, so that checks have to, and there are none; "
+            "add checks that good answers pass, or remove candidates"
         )

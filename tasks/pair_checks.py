@@ -62,7 +62,7 @@ def _outside(measured: dict[str, Any]) -> str | None:
         return None
     return (
         f"pairs lie outside what the champion says: even the likelier answer of each is less likely than its own, by "
-        f"{gap:.1f} nats a token; such pairs teach little, collect some from its own answers"
+        f"{gap:.1f} nats a token; such pairs teach little, add some of its own answers (candidates in the config)"
     )
 
 

@@ -1,20 +1,25 @@
 """Pairs for preference tuning: of an input, an answer that was chosen and one that was rejected.
 
-Preferences are such pairs. Others are derived: a failure and its correction, and the best rated answer to an input with
-a worse rated one. Each derived pair says how it was made, and which model version had given the rejected answer.
+Preferences are such pairs. Others are derived: a failure and its correction, the best rated answer to an input with a
+worse rated one, and candidates of the champion (`tasks.candidates`). Each derived pair says how it was made, and which
+model version had given the rejected answer.
 """
+
+from collections.abc import Sequence
 
 from tasks.config import Config
 from tasks.db import Row, Transaction
 from tasks.errors import StateError
 from tasks.methods import STAGES
 from tasks.records import canonical_json
-from tasks.score import make_canonical
+from tasks.score import Canonical, make_canonical
 from tasks.split import COPIES
 
 
-def list_pairs(tx: Transaction, config: Config, pinned_seq: int) -> list[Row]:
+def list_pairs(tx: Transaction, config: Config, pinned_seq: int, candidates: Sequence[Row] = ()) -> list[Row]:
     """The pairs on the training side, up to a pass over the sources; by signal_id, each input and pair of texts once.
+
+    Those of candidates come last, unless the same two answers are a pair already: what people said comes before a rule.
 
     Keys: signal_id, inference_id, input, input_hash, answer (chosen), rejected, derived (JSON text of how and
     model_version; None for a preference), source, producer, content_hash, cluster_id, slices, stratum, group_hash, and
@@ -29,6 +34,8 @@ def list_pairs(tx: Transaction, config: Config, pinned_seq: int) -> list[Row]:
     same = make_canonical(config.scorer)
     found = tx.rows("list_pairs", pinned_seq=pinned_seq, copies=COPIES)
     pairs = [_pair(row) for row in found if same(row["answer"]) != same(row["rejected"])]
+    known = {_answers(pair, same) for pair in pairs}
+    pairs += [pair for pair in candidates if _answers(pair, same) not in known]
     if not pairs:
         raise StateError(
             f"{config.name} has no pair of a better and a worse answer on its training side, and method "
@@ -36,6 +43,11 @@ def list_pairs(tx: Transaction, config: Config, pinned_seq: int) -> list[Row]:
             f"answers to one input), and give the round up with `flywheel abandon --config FILE`"
         )
     return pairs
+
+
+def _answers(pair: Row, same: Canonical) -> tuple[str, frozenset[str]]:
+    """An input and two answers to it, whichever of them is the better one."""
+    return pair["input_hash"], frozenset((same(pair["answer"]), same(pair["rejected"])))
 
 
 def _pair(row: Row) -> Row:

@@ -235,7 +235,8 @@ def _description(evidence: dict[str, Any]) -> str:
 def _config_params(config: Config) -> dict[str, Any]:
     """The settings that a version depends on; of the trainers, those of the method's stages."""
     stages = {{"sft": "trainer", "dpo": "dpo"}[stage] for stage in STAGES[config.training_method]}
-    parts = config.model_dump(mode="json", include={"model", "adapter", "blend", "split", "gate"} | stages)
+    sampled = {"candidates"} if config.candidates else set()
+    parts = config.model_dump(mode="json", include={"model", "adapter", "blend", "split", "gate"} | stages | sampled)
     return parts | {"method": config.training_method}
 
 

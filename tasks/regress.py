@@ -6,10 +6,7 @@ the trainer's: what is gated must be what was trained. A case that the same mode
 decoding on the same engine, is not asked again.
 """
 
-import contextlib
-import importlib.metadata
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,21 +16,19 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from tasks.adapters import adapter_sha256, check_base
-from tasks.chat import MARK, Conversation, calls_tools, read_input, same_calls, token_ids, written_calls
+from tasks.adapters import check_base
+from tasks.chat import Conversation, calls_tools, read_input, token_ids, written_calls
 from tasks.child import Progress, run_child
 from tasks.config import Config
 from tasks.db import Row, State, Transaction
+from tasks.engine import adapter_rank, adapter_request, answerer, checked_adapter, read_calls, start_engine
 from tasks.errors import FlywheelError
-from tasks.records import sha256
 from tasks.rounds import Round, held_row, record_evidence, writing
 from tasks.score import make_scorer
 
 ROLES = ("champion", "challenger")
 CHUNK = 512
 SERVER_LOGPROBS = 20
-MAX_SEQUENCES = 256
-KV_CACHE_GIB = "1"
 
 
 def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -42,22 +37,8 @@ def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
     Raises:
         FlywheelError: trainer and server disagree, or a prompt leaves no room for its answer.
     """
-    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", KV_CACHE_GIB)
-    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-    import torch
-    from vllm import LLM
-
-    llm = LLM(
-        model=spec["base"],
-        dtype="bfloat16" if torch.cuda.is_available() else "float32",
-        enable_lora=True,
-        max_lora_rank=spec["max_lora_rank"],
-        max_loras=len(ROLES),
-        max_model_len=spec["max_length"],
-        max_num_seqs=MAX_SEQUENCES,
-        enforce_eager=not torch.cuda.is_available(),
-        seed=0,
-    )
+    rank = spec["max_lora_rank"]
+    llm = start_engine(spec["base"], spec["max_length"], enable_lora=True, max_lora_rank=rank, max_loras=len(ROLES))
     agreement = _agreement(llm, spec["adapters"]["challenger"], spec["probe"])
     if agreement["max_abs_difference"] > spec["logprob_tolerance"]:
         raise FlywheelError(
@@ -77,16 +58,14 @@ def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
     outputs = _generate(llm, asked, spec["adapters"], spec["max_new_tokens"], progress)
     for role, places in spec["asked"].items():
         outputs[role] = [
-            _read_calls(output, written.get(place), spec["expected"][place])
+            read_calls(output, written.get(place), spec["expected"][place])
             for place, output in zip(places, outputs[role], strict=True)
         ]
     return {"outputs": outputs, "logprob_agreement": agreement | {"tolerance": spec["logprob_tolerance"]}}
 
 
 def _request(role: str, adapter: str | None) -> Any:
-    from vllm.lora.request import LoRARequest
-
-    return LoRARequest(Path(adapter).name, ROLES.index(role) + 1, adapter) if adapter else None
+    return adapter_request(adapter, ROLES.index(role) + 1)
 
 
 def _agreement(llm: Any, adapter: str, probe: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -126,11 +105,6 @@ def _prompts(tokenizer: Any, inputs: Sequence[Conversation], room: int) -> list[
     return prompts
 
 
-def _read_calls(output: str, written: str | None, expected: str) -> str:
-    """An output as it is held: where the model wrote the right calls, these; any other text stays what it is."""
-    return expected if written is not None and same_calls(output, written) else output.lstrip(MARK)
-
-
 def _generate(
     llm: Any,
     asked: dict[str, list[dict[str, Any]]],
@@ -165,17 +139,17 @@ def regress(config: Config, round_: Round, on_progress: Progress | None = None) 
         adapters = _adapters(tx, round_)
         for adapter in filter(None, adapters.values()):
             check_base(Path(adapter), config.model.base)
-        answerers = {role: _answerer(config, adapter) for role, adapter in adapters.items()}
+        answerers = {role: answerer(config, adapter) for role, adapter in adapters.items()}
         known = {
-            role: {row["case_id"]: row["output"] for row in tx.rows("list_answers", answered_by=answerer)}
-            for role, answerer in answerers.items()
+            role: {row["case_id"]: row["output"] for row in tx.rows("list_answers", answered_by=known_by)}
+            for role, known_by in answerers.items()
         }
     asked = {role: [i for i, case in enumerate(cases) if case["case_id"] not in known[role]] for role in ROLES}
     folder = config.round_folder(round_.round_id)
     spec = {
         "base": config.model.base,
         "adapters": adapters,
-        "max_lora_rank": max(_rank(adapter) for adapter in adapters.values() if adapter),
+        "max_lora_rank": max(adapter_rank(adapter) for adapter in adapters.values() if adapter),
         "max_length": config.model.max_length,
         "max_new_tokens": config.model.max_new_tokens,
         "inputs": [case["input"] for case in cases],
@@ -198,51 +172,14 @@ def regress(config: Config, round_: Round, on_progress: Progress | None = None) 
     return {"cases": len(cases), "reused": reused} | answered["logprob_agreement"]
 
 
-def _answerer(config: Config, adapter: str | None) -> str:
-    """Hash of all that an answer depends on beside its input: base, adapter, decoding and engine."""
-    base = Path(config.model.base)
-    files = sorted(base.iterdir()) if base.is_dir() else []
-    stats = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-    return sha256(
-        {
-            "base": [str(base.resolve()) if base.is_dir() else config.model.base, stats],
-            "adapter": adapter_sha256(Path(adapter)) if adapter else None,
-            "max_length": config.model.max_length,
-            "max_new_tokens": config.model.max_new_tokens,
-            "engine": _engine(),
-        }
-    )
-
-
-def _engine() -> str:
-    """The installed vLLM, whose CPU build goes by another name."""
-    for name in ("vllm", "vllm-cpu"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            return f"{name} {importlib.metadata.version(name)}"
-    raise FlywheelError("vLLM is not installed; install the pins in requirements/ (`make env`)")
-
-
 def _adapters(tx: Transaction, round_: Round) -> dict[str, str | None]:
     """The folder of each role's adapter, its hash checked; None for a champion that is the bare base model."""
     challenger = held_row(tx, round_)
     champion = tx.row("get_version", version=round_.champion_version) if round_.champion_version else None
     return {
-        role: _checked(row["adapter_path"], row["adapter_sha256"]) if row else None
+        role: checked_adapter(row["adapter_path"], row["adapter_sha256"]) if row else None
         for role, row in zip(ROLES, (champion, challenger), strict=True)
     }
-
-
-def _checked(path: str, recorded: str) -> str:
-    if (found := adapter_sha256(Path(path))) != recorded:
-        raise FlywheelError(
-            f"the adapter {path} has sha256 {found[:12]}, not the recorded {recorded[:12]}; "
-            f"restore it from the registry's copy"
-        )
-    return str(Path(path).resolve())
-
-
-def _rank(adapter: str) -> int:
-    return int(json.loads((Path(adapter) / "adapter_config.json").read_text(encoding="utf-8"))["r"])
 
 
 def _judge(

@@ -67,6 +67,9 @@ def card_lines(card: Any) -> list[tuple[str, str]]:
     if isinstance(distance := dig(card, "distance"), Mapping):
         text = " · ".join(f"{plain(name, 80)} {plain(value, 8)}" for name, value in distance.items())
         lines.append(("Distance from production (total variation, 0 to 1)", text))
+    if isinstance(counts := dig(card, "candidates", "counts"), Mapping):
+        whose, rule = dig(card, "candidates", "champion"), dig(card, "candidates", "ranked_by")
+        lines.append((f"Candidates of the champion ({whose}), ranked by {rule}", _counted(counts)))
     if isinstance(left := dig(card, "left_out"), Mapping):
         lines += [(f"Left out: {reason}", _counted(kinds)) for reason, kinds in left.items()]
     return [(plain(name, 120), text) for name, text in lines if text]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.blend import blend
+from tasks.candidates import Answer, _read
 from tasks.chat import (
     MARK,
     Conversation,
@@ -27,9 +29,9 @@ from tasks.chat import (
     shown,
     written_calls,
 )
+from tasks.engine import read_calls
 from tasks.errors import FlywheelError
 from tasks.records import parse_record, user_text
-from tasks.regress import _read_calls
 from tasks.snapshots import read_conversations
 from tasks.train import IGNORED
 from tests.conftest import (
@@ -165,13 +167,27 @@ def test_a_call_is_right_when_it_is_what_the_template_writes(tokenizer: Any, out
     conversation, answer = Conversation([USER], TOOLS), held_answer(calling(id=7, all=True))
     written = written_calls(tokenizer, conversation, answer)
     assert same_calls(output, written) is right
-    assert _read_calls(output, written, answer) == (answer if right else output)
+    assert read_calls(output, written, answer) == (answer if right else output)
 
 
 def test_whatever_a_model_writes_it_is_no_held_call() -> None:
     answer = held_answer(calling())
-    assert not calls_tools(_read_calls(answer, None, "plain"))
-    assert not calls_tools(_read_calls(MARK + answer, "<call>", answer))
+    assert not calls_tools(read_calls(answer, None, "plain"))
+    assert not calls_tools(read_calls(MARK + answer, "<call>", answer))
+
+
+def test_sampled_calls_are_read_as_the_suite_reads_them(tokenizer: Any) -> None:
+    """One in another spelling is the right answer itself, not a text; one that was cut off is not whole."""
+    calls = held_answer(calling(id=7))
+    spelled = '<call>{"arguments": {"id":7}, "name": "find_order"}</call>'
+    outputs = [
+        SimpleNamespace(text=text, finish_reason=reason)  # what of vLLM's CompletionOutput is read
+        for text, reason in ((spelled, "stop"), ("No.", "stop"), (spelled, "length"))
+    ]
+    assert _read(outputs, tokenizer, Conversation([USER], TOOLS), calls) == [
+        Answer(calls, True), Answer("No.", True), Answer(calls, False),
+    ]  # fmt: skip
+    assert _read(outputs[:1], tokenizer, Conversation([USER], TOOLS), None) == [Answer(spelled, True)]
 
 
 def test_a_template_that_writes_no_calls_is_refused(tokenizer: Any) -> None:

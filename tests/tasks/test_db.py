@@ -299,6 +299,8 @@ ROW: dict[str, dict[str, Any]] = {
     "rounds": {"round_id": 1, "round_key": "k", "stage": "screen", "pinned_seq": 1, "config_sha256": "c",
                "requested_by": "person:m", "evidence": "{}", "opened_at": NOW, "stage_started_at": NOW,
                "lease_token": 0},
+    "candidates": {"input_hash": "h", "sampled_by": "x", "place": 0, "model_version": "base", "output": "",
+                   "is_whole": True},
     "case_results": {"round_id": 1, "role": "champion", "model_version": "base", "case_id": "x", "output": "",
                      "is_right": True},
     "versions": {"version": "1", "round_id": 1, "snapshot_hash": "h", "adapter_path": "p", "adapter_sha256": "a",
@@ -318,6 +320,7 @@ KEYS = {
     "cluster_labels": ["cluster_id", "set_at"], "contradictions": ["signal_id", "kind"],
     "opposite_preferences": ["content_hash"],
     "retractions": ["retraction_id"], "details": ["content_hash"],
+    "candidates": ["input_hash", "sampled_by", "place"],
     "proposals": ["signal_id", "rule"], "signal_uses": ["signal_id", "set_at"],
 }  # fmt: skip
 UNACCEPTABLE = [

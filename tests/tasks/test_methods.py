@@ -49,6 +49,37 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, Any], r
     assert remedy in str(caught.value)
 
 
+POLITE = {"checks": [{"name": "polite", "type": "regex", "pattern": "please"}]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "remedy"),
+    [
+        ({}, "method sft takes no pairs", "use sft_then_dpo"),
+        (BETTER, "checks have to, and there are none", "add checks that good answers pass"),
+        (BETTER | POLITE | {"candidates": {"temperature": 0}}, "all answers to an input are the same", "0.7 to 1"),
+        (BETTER | POLITE | {"candidates": {"temperature": -0.5}}, "all answers to an input are the same", "0.7 to 1"),
+        (BETTER | POLITE | {"candidates": {"temperature": 0.001}}, "vLLM samples at 0.01 or more", "0.7 to 1"),
+        (BETTER | POLITE | {"candidates": {"temperature": float("nan")}}, "finite number", ""),
+        (BETTER | POLITE | {"candidates": {"per_input": 1}}, "greater than or equal to 2", ""),
+        (BETTER | POLITE | {"candidates": {"per_input": 17}}, "less than or equal to 16", ""),
+    ],
+)
+def test_candidates_that_no_pair_could_come_of_are_refused(
+    tmp_path: Path, changes: dict[str, Any], reason: str, remedy: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        make_config(tmp_path, **{"candidates": {}} | changes)
+    assert reason in str(caught.value)
+    assert remedy in str(caught.value)
+
+
+def test_candidates_are_off_by_default_and_fit_both_tasks(tmp_path: Path) -> None:
+    assert make_config(tmp_path, method="sft_then_dpo").candidates is None
+    assert make_config(tmp_path, method="sft_then_dpo", candidates={}).candidates is not None
+    assert make_config(tmp_path, **BETTER | POLITE, candidates={}).candidates is not None
+
+
 def test_the_supervised_term_is_on_by_default(fresh_config: Config) -> None:
     assert fresh_config.dpo.is_supervised
     assert fresh_config.dpo.usual_beta[0] <= fresh_config.dpo.beta <= fresh_config.dpo.usual_beta[1]

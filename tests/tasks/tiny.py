@@ -50,7 +50,7 @@ def tiny_tokenizer() -> Any:
     )
 
 
-def tiny_model(seed: int = 0) -> Any:
+def tiny_model(seed: int = 0, hidden_size: int = 16) -> Any:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -58,7 +58,7 @@ def tiny_model(seed: int = 0) -> Any:
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(LETTERS) + 3,
-            hidden_size=16,
+            hidden_size=hidden_size,
             intermediate_size=32,
             num_hidden_layers=2,
             num_attention_heads=2,
@@ -123,3 +123,46 @@ def tiny_spec(folder: Path, base: Path, rows: list[dict[str, Any]] | None = None
         "trainer": trainer | {"seed": 0},
         "checkpoint_seconds": {"sft": 0.0, "dpo": 0.0},
     } | changes
+
+
+def undecided_base(folder: Path) -> Path:
+    """A base that answers a or b to anything, each half of the time, and that vLLM can serve.
+
+    Words that it does not know are dots to it.
+    """
+    model, tokenizer = tiny_model(hidden_size=64), tiny_tokenizer()
+    _teach(model, tokenizer, "ab")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def leaning_adapter(base: Path, folder: Path) -> Path:
+    """An adapter with which `undecided_base` answers b to anything, four times in five."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    lora = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), lora)
+    _teach(model, tiny_tokenizer(), "b")
+    model.save_pretrained(str(folder))
+    return folder
+
+
+def _teach(model: Any, tokenizer: Any, answers: str) -> None:
+    """Train on each of the answers (letters), as often as on the others, to prompts of many lengths."""
+    import torch
+
+    prompts = [f"{'. ' * turn}: {'. ' * words}:" for turn in (1, 2) for words in range(1, 15)]
+    rows = [tokenizer(f"{prompt} {answer} .")["input_ids"] for prompt in prompts for answer in answers]
+    optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=1e-2)
+    for _ in range(10):
+        for length in sorted({len(row) for row in rows}):
+            ids = torch.tensor([row for row in rows if len(row) == length])
+            labels = ids.clone()
+            labels[:, :-2] = -100
+            model(input_ids=ids, labels=labels).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()

@@ -1,0 +1,2 @@
+-- Input: incoming, by the columns of candidates.
+insert into candidates by name select * from incoming;

@@ -1,0 +1,50 @@
+"""What the suite and the sampling of candidates share: adapters by their hash, and what an answer is known by."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.adapters import WEIGHTS, adapter_sha256
+from tasks.engine import adapter_rank, answerer, checked_adapter
+from tasks.errors import FlywheelError
+from tests.conftest import make_workload
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> Path:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    (folder / WEIGHTS).write_bytes(b"weights")
+    (folder / "adapter_config.json").write_text(json.dumps({"r": 8}), encoding="utf-8")
+    return folder
+
+
+def test_the_recorded_adapter_is_taken(adapter: Path) -> None:
+    assert checked_adapter(str(adapter), adapter_sha256(adapter)) == str(adapter)
+    assert adapter_rank(str(adapter)) == 8
+
+
+@pytest.mark.parametrize("file", [WEIGHTS, "adapter_config.json"])
+def test_an_adapter_that_was_changed_is_refused(adapter: Path, file: str) -> None:
+    recorded = adapter_sha256(adapter)
+    (adapter / file).write_bytes((adapter / file).read_bytes() + b" ")
+    with pytest.raises(FlywheelError, match=f"{adapter} has sha256 .*, not the recorded {recorded[:12]}; restore it"):
+        checked_adapter(str(adapter), recorded)
+
+
+def test_what_answers_is_known_by_all_that_an_answer_depends_on(tmp_path: Path) -> None:
+    """A changed base, adapter or length must be asked again; the same one need not be."""
+    adapter, base = tmp_path / "adapter", tmp_path / "base"
+    for file in (base / "config.json", adapter / "adapter_config.json", adapter / "adapter_model.safetensors"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("{}")
+    config = make_workload(tmp_path).config
+    longer = config.model_copy(update={"model": config.model.model_copy(update={"max_new_tokens": 99})})
+    known = {answerer(config, None), answerer(config, str(adapter)), answerer(longer, None)}
+    assert answerer(config, None) in known
+    (base / "config.json").write_text("{ }")
+    (adapter / "adapter_config.json").write_text("{ }")
+    assert len(known | {answerer(config, None), answerer(config, str(adapter))}) == 5
