@@ -288,7 +288,8 @@ def _save(model: Any, folder: Path, base: str) -> Path:
     """Save the adapter under a path that its hash is part of: vLLM's prefix cache knows adapters by name and path."""
     temporary = folder / "adapter.partial"
     shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(str(temporary), selected_adapters=["default"])
+    # PEFT would put the base's own embeddings beside an adapter on them, which nobody reads.
+    model.save_pretrained(str(temporary), selected_adapters=["default"], save_embedding_layers=False)
     _order(temporary / CONFIG)
     record_base(temporary, base)
     final = folder / f"adapter-{adapter_sha256(temporary)[:12]}"

@@ -1,7 +1,7 @@
 """The trainers that run in the child process: TRL's, told what to log, when to save, and in which order rows come.
 
 Everything here is imported together with TRL, so nothing of it is at the top. Terms that are added to the supervised
-loss belong in `_cpu_sft_class`; where it does not apply (a GPU, another loss), TRL's own is used.
+loss belong in `_plain_sft_class`; where it does not apply (another loss, or on a GPU), TRL's own is used.
 """
 
 import time
@@ -14,7 +14,7 @@ from tasks.checkpoints import seal
 from tasks.child import Progress
 
 IGNORED = -100  # PyTorch's label for tokens that the loss passes over
-# Options under which TRL's loss is not the plain one that `_cpu_sft_class` computes in less time.
+# Options under which TRL's loss is the plain one that `_plain_sft_class` computes.
 PLAIN = {"loss_type": "nll", "label_smoothing_factor": 0.0, "router_aux_loss_coef": None}
 
 
@@ -26,8 +26,17 @@ def sft_trainer(spec: dict[str, Any], model: Any, tokenizer: Any, dataset: Any, 
         assistant_only_loss=True, max_length=spec["max_length"], **_common(spec, "sft"), **_chosen(spec["trainer"])
     )
     plain = all(getattr(arguments, name) == value for name, value in PLAIN.items())
-    made = _cpu_sft_class() if arguments.use_cpu and plain else _ordered(SFTTrainer)
+    ours = plain and (arguments.use_cpu or _is_on_head(model, peft_config))
+    made = _plain_sft_class() if ours else _ordered(SFTTrainer)
     return made(model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer, peft_config=peft_config)
+
+
+def _is_on_head(model: Any, peft_config: Any) -> bool:
+    """Whether an adapter is asked for on the layer that gives the logits."""
+    head = model.get_output_embeddings()
+    names = {name.rpartition(".")[2] for name, module in model.named_modules() if module is head}
+    modules = peft_config.target_modules
+    return bool(names & ({modules} if isinstance(modules, str) else set(modules)))
 
 
 def dpo_trainer(spec: dict[str, Any], model: Any, tokenizer: Any, dataset: Any, peft_config: Any) -> Any:
@@ -185,13 +194,28 @@ def _lengths(dataset: Any) -> list[int]:
 
 
 @cache
-def _cpu_sft_class() -> Any:
-    """TRL's supervised trainer as a class that does less on a CPU."""
+def _plain_sft_class() -> Any:
+    """TRL's supervised trainer as a class that computes the plain loss itself, in less time on a CPU."""
+    from peft import get_peft_model
     from torch.nn.functional import cross_entropy
     from trl import SFTTrainer
 
-    class CpuTrainer(_ordered(SFTTrainer)):  # type: ignore[misc]
-        """Scores the positions that some row of a batch is trained on; TRL does so on a GPU alone."""
+    class PlainTrainer(_ordered(SFTTrainer)):  # type: ignore[misc]
+        """Scores the positions that some row of a batch is trained on; TRL does so on a GPU alone.
+
+        The logits come from the model's own output layer, so that an adapter on it is trained. TRL multiplies by that
+        layer's weights instead and refuses such an adapter; it is shown the layer beneath.
+        """
+
+        def __init__(self, model: Any, peft_config: Any, **others: Any) -> None:
+            if not _is_on_head(model, peft_config):
+                super().__init__(model=model, peft_config=peft_config, **others)
+                return
+            adapted = get_peft_model(model, peft_config)
+            head = model.get_output_embeddings().base_layer
+            model.get_output_embeddings = lambda: head
+            super().__init__(model=adapted, **others)
+            del model.get_output_embeddings
 
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -206,4 +230,4 @@ def _cpu_sft_class() -> Any:
                 loss = loss * self.accelerator.num_processes  # the count is of all of them, and gradients are averaged
             return (loss, outputs) if return_outputs else loss
 
-    return CpuTrainer
+    return PlainTrainer

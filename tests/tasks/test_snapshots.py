@@ -275,7 +275,7 @@ def test_what_earlier_snapshots_were_made_of_is_kept_when_the_state_is_migrated(
             if number < 53:
                 connection.execute(text)
                 connection.execute(
-                    _statement("record_schema_migration"), {"number": number, "name": name, "sha256": sha}
+                    _statement("record_schema_migrations"), {"numbers": [number], "names": [name], "hashes": [sha]}
                 )
         connection.execute(
             "insert into snapshot_rows values ('h', 0, 'correction', 'x', null, 'i', 'c', 's', 'person:m', 'c001')"

@@ -131,7 +131,7 @@ def test_the_loss_is_that_of_trl(tmp_path: Path) -> None:
 
 def test_training_again_after_a_kill_finds_the_same_path(tmp_path: Path) -> None:
     first = _save(Saved(b"one"), tmp_path, BASE)
-    Saved(b"half").save_pretrained(str(tmp_path / "adapter.partial"), ["default"])
+    Saved(b"half").save_pretrained(str(tmp_path / "adapter.partial"))
     assert _save(Saved(b"one"), tmp_path, BASE) == first
     assert (first / WEIGHTS).read_bytes() == b"one"
 
@@ -199,3 +199,13 @@ def test_members_are_averaged_and_scaled_exactly(tmp_path: Path) -> None:
     assert steps == []
     for name, value in change(stronger["adapter_path"]).items():
         torch.testing.assert_close(value, 2 * change(made["adapter_path"])[name])
+
+
+def test_an_adapter_on_embeddings_and_output_layer_is_trained_and_nothing_else_is_stored(tmp_path: Path) -> None:
+    """TRL's own loss would leave the output layer's part at zero, and PEFT would add the base's embeddings."""
+    modules = ["q_proj", "embed_tokens", "lm_head"]
+    adapter = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "target_modules": modules}
+    made = main(tiny_spec(tmp_path / "run", tiny_base(tmp_path / "base"), adapter=adapter, members=2), lambda **_: None)
+    weights = load_file(Path(made["adapter_path"]) / WEIGHTS)
+    assert all("lora_" in name and weight.any() for name, weight in weights.items())
+    assert {module for module in modules for name in weights if module in name} == set(modules)

@@ -23,7 +23,7 @@ class Saved:
     def __init__(self, weights: bytes) -> None:
         self.weights = weights
 
-    def save_pretrained(self, folder: str, selected_adapters: list[str]) -> None:
+    def save_pretrained(self, folder: str, **options: object) -> None:
         Path(folder).mkdir(exist_ok=True)
         (Path(folder) / WEIGHTS).write_bytes(self.weights)
         modules = json.dumps({"target_modules": list({"q_proj", "v_proj", "up_proj"}), "r": 8})
