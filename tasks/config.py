@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from tasks.errors import ConfigError
-from tasks.methods import DEFAULTS, Method, Task, check_candidates, check_method
+from tasks.methods import DEFAULTS, STAGES, Method, Task, check_candidates, check_method
 from tasks.resources import resource
 from tasks.sources.settings import Model, SourceConfig
 from tasks.trainer_options import DpoConfig, TrainerConfig
@@ -387,6 +387,11 @@ class Config(Model):
         check_method(self.task, self.training_method, self.scorer.type, self.dpo)
         if self.candidates is not None:
             check_candidates(self.task, self.training_method, bool(self.checks))
+        if "dpo" in STAGES[self.training_method] and "lm_head" in self.adapter.target_modules:
+            raise ValueError(
+                "adapter.target_modules: preferences cannot be trained on with an adapter on lm_head, which TRL's loss "
+                "would pass over; remove it, or use method: sft"
+            )
         return self
 
     @property

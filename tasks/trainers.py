@@ -12,6 +12,7 @@ from typing import Any
 
 from tasks.checkpoints import seal
 from tasks.child import Progress
+from tasks.errors import FlywheelError
 
 IGNORED = -100  # PyTorch's label for tokens that the loss passes over
 # Options under which TRL's loss is the plain one that `_plain_sft_class` computes.
@@ -19,7 +20,11 @@ PLAIN = {"loss_type": "nll", "label_smoothing_factor": 0.0, "router_aux_loss_coe
 
 
 def sft_trainer(spec: dict[str, Any], model: Any, tokenizer: Any, dataset: Any, peft_config: Any) -> Any:
-    """TRL's SFTTrainer on conversations; `dataset` has the column messages."""
+    """TRL's SFTTrainer on conversations; `dataset` has the column messages.
+
+    Raises:
+        FlywheelError: the adapter is to be on an output layer that shares its weights with the embeddings.
+    """
     from trl import SFTConfig, SFTTrainer
 
     arguments = SFTConfig(
@@ -28,6 +33,7 @@ def sft_trainer(spec: dict[str, Any], model: Any, tokenizer: Any, dataset: Any, 
     plain = all(getattr(arguments, name) == value for name, value in PLAIN.items())
     ours = plain and (arguments.use_cpu or _is_on_head(model, peft_config))
     made = _plain_sft_class() if ours else _ordered(SFTTrainer)
+    _refuse_tied_head(model, peft_config)
     return made(model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer, peft_config=peft_config)
 
 
@@ -37,6 +43,14 @@ def _is_on_head(model: Any, peft_config: Any) -> bool:
     names = {name.rpartition(".")[2] for name, module in model.named_modules() if module is head}
     modules = peft_config.target_modules
     return bool(names & ({modules} if isinstance(modules, str) else set(modules)))
+
+
+def _refuse_tied_head(model: Any, peft_config: Any) -> None:
+    if model.config.tie_word_embeddings and _is_on_head(model, peft_config):
+        raise FlywheelError(
+            "adapter.target_modules names the output layer, which in this base shares its weights with the embeddings, "
+            "and trainer and server would differ in what an adapter on one of them is to the other; remove it"
+        )
 
 
 def dpo_trainer(spec: dict[str, Any], model: Any, tokenizer: Any, dataset: Any, peft_config: Any) -> Any:

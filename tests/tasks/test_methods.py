@@ -83,3 +83,10 @@ def test_candidates_are_off_by_default_and_fit_both_tasks(tmp_path: Path) -> Non
 def test_the_supervised_term_is_on_by_default(fresh_config: Config) -> None:
     assert fresh_config.dpo.is_supervised
     assert fresh_config.dpo.usual_beta[0] <= fresh_config.dpo.beta <= fresh_config.dpo.usual_beta[1]
+
+
+def test_preferences_are_not_trained_on_with_an_adapter_on_the_output_layer(tmp_path: Path) -> None:
+    adapter = {"target_modules": ["q_proj", "lm_head"]}
+    assert make_config(tmp_path, adapter=adapter).training_method == "sft"
+    with pytest.raises(ValidationError, match=r"adapter\.target_modules: .* lm_head.*; remove it, or use method: sft"):
+        make_config(tmp_path, adapter=adapter, method="sft_then_dpo")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig
 from safetensors.torch import load_file
 
 from tasks.adapters import WEIGHTS, adapter_sha256
@@ -17,7 +18,7 @@ from tasks.rounds import stage_of
 from tasks.train import _save, main, train
 from tasks.trainers import sft_trainer
 from tests.conftest import Workload, python, traffic
-from tests.tasks.tiny import Saved, conversations, tiny_base, tiny_spec
+from tests.tasks.tiny import Saved, conversations, tiny_base, tiny_model, tiny_spec
 
 
 def make_adapter(folder: Path, weights: bytes = b"weights") -> Path:
@@ -80,7 +81,6 @@ def test_the_loss_is_that_of_trl(tmp_path: Path) -> None:
     """Answers that begin and end at different places; padding; answers in the middle of a conversation."""
     import torch
     from datasets import Dataset
-    from peft import LoraConfig
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
     from trl import SFTTrainer
@@ -209,3 +209,10 @@ def test_an_adapter_on_embeddings_and_output_layer_is_trained_and_nothing_else_i
     weights = load_file(Path(made["adapter_path"]) / WEIGHTS)
     assert all("lora_" in name and weight.any() for name, weight in weights.items())
     assert {module for module in modules for name in weights if module in name} == set(modules)
+
+
+def test_an_adapter_on_an_output_layer_that_is_the_embeddings_too_is_refused(tmp_path: Path) -> None:
+    model, lora = tiny_model(), LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj", "lm_head"])
+    model.config.tie_word_embeddings = True
+    with pytest.raises(FlywheelError, match=r"shares its weights with the embeddings.*; remove it"):
+        sft_trainer({"folder": str(tmp_path), "max_length": 32, "trainer": {}}, model, None, None, lora)
