@@ -69,7 +69,7 @@ def ours(base: Path, rows: Path, folder: Path, seed: int) -> tuple[Run, int]:
         "max_length": MAX_LENGTH,
         "max_new_tokens": 64,
         "adapter": ADAPTER,
-        "members": 1,
+        "members": [{}],
         "strength": 1.0,
         "trainer": options(seed).arguments(),
         "dpo": {},

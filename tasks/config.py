@@ -7,7 +7,7 @@ after an hour of training. Limits that vLLM sets on adapters are checked here fo
 import hashlib
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -17,6 +17,8 @@ from tasks.methods import DEFAULTS, STAGES, Method, Task, check_candidates, chec
 from tasks.resources import resource
 from tasks.sources.settings import Model, SourceConfig
 from tasks.trainer_options import DpoConfig, TrainerConfig
+
+AModel = TypeVar("AModel", bound=Model)
 
 KINDS_OF_ENTRIES = ("files", "sql", "mlflow_traces", "json_schema", "regex", "labels", "python")
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -266,6 +268,14 @@ class CandidatesConfig(Model):
         return temperature
 
 
+class MemberConfig(Model):
+    """Members of an average that are trained with other options than the config's own."""
+
+    count: int = Field(1, ge=1, description="so many adapters, each with its own seed")
+    adapter: dict[str, Any] = Field(default={}, description="options in place of those of `adapter`")
+    trainer: dict[str, Any] = Field(default={}, description="options in place of those of `trainer`")
+
+
 class AdapterConfig(Model):
     """LoRA (Hu et al. 2021), limited to what vLLM can serve; names are PEFT's own."""
 
@@ -277,10 +287,9 @@ class AdapterConfig(Model):
     use_dora: bool = False
     init_lora_weights: bool | str = True
     modules_to_save: tuple[str, ...] = ()
-    members: int = Field(
+    members: Annotated[int, Field(ge=1)] | Annotated[tuple[MemberConfig, ...], Field(min_length=1)] = Field(
         1,
-        ge=1,
-        description="so many adapters are trained, each with its own seed, and averaged into one of r x members",
+        description="so many adapters are trained, each with its own seed, and averaged into one of all their ranks",
     )
     strength: float = Field(
         1.0, gt=0.0, le=2.0, description="what the adapter is scaled by when it is trained: less fixes and breaks less"
@@ -299,16 +308,21 @@ class AdapterConfig(Model):
         return self.model_dump(mode="json", exclude={"modules_to_save", "members", "strength"})
 
     @property
+    def recipes(self) -> tuple[MemberConfig, ...]:
+        """What each kind of member is trained with."""
+        return (MemberConfig(count=self.members),) if isinstance(self.members, int) else self.members
+
+    @property
     def served_rank(self) -> int:
         """The rank of the adapter that is served: members are put beside one another, not pressed together."""
-        return self.r * self.members
+        return sum(recipe.count * int(recipe.adapter.get("r", self.r)) for recipe in self.recipes)
 
     @model_validator(mode="after")
     def _vllm_can_serve_it(self) -> "AdapterConfig":
         if self.served_rank not in VLLM_RANKS:
             raise ValueError(
-                f"members: {self.members} of rank {self.r} make one of rank {self.served_rank}, and vLLM serves ranks "
-                f"{', '.join(map(str, VLLM_RANKS))}; change one of the two"
+                f"members: {sum(recipe.count for recipe in self.recipes)} of them make one adapter of rank "
+                f"{self.served_rank}, and vLLM serves ranks {', '.join(map(str, VLLM_RANKS))}; change their number or r"
             )
         if self.use_dora:
             raise ValueError("use_dora: vLLM does not serve DoRA adapters; remove it")
@@ -387,12 +401,35 @@ class Config(Model):
         check_method(self.task, self.training_method, self.scorer.type, self.dpo)
         if self.candidates is not None:
             check_candidates(self.task, self.training_method, bool(self.checks))
-        if "dpo" in STAGES[self.training_method] and "lm_head" in self.adapter.target_modules:
+        on_head = any("lm_head" in adapter.target_modules for adapter, _ in self.members)
+        if "dpo" in STAGES[self.training_method] and on_head:
             raise ValueError(
                 "adapter.target_modules: preferences cannot be trained on with an adapter on lm_head, which TRL's loss "
                 "would pass over; remove it, or use method: sft"
             )
         return self
+
+    @property
+    def members(self) -> list[tuple[AdapterConfig, TrainerConfig]]:
+        """Options of each adapter that is trained; with several, these are averaged.
+
+        Raises:
+            ValueError: those of a member do not fit.
+        """
+        return [
+            self._of_member(place, recipe)
+            for place, recipe in enumerate(self.adapter.recipes)
+            for _ in range(recipe.count)
+        ]
+
+    def _of_member(self, place: int, recipe: MemberConfig) -> tuple[AdapterConfig, TrainerConfig]:
+        where = f"adapter.members.{place}"
+        for part in {"members", "strength"} & recipe.adapter.keys():
+            raise ValueError(f"{where}.adapter.{part}: it is of the average; remove it")
+        adapter, trainer = self.adapter.lora | recipe.adapter, self.trainer.model_dump(mode="json") | recipe.trainer
+        return _checked(AdapterConfig, adapter, f"{where}.adapter"), _checked(
+            TrainerConfig, trainer, f"{where}.trainer"
+        )
 
     @property
     def training_method(self) -> Method:
@@ -532,6 +569,15 @@ def make_request(**values: Any) -> RoundRequest:
         return RoundRequest(**values)
     except ValidationError as error:
         raise ConfigError(f"--{_first_problem(error).replace('_', '-', 1)}") from error
+
+
+def _checked(model: type[AModel], values: dict[str, Any], where: str) -> AModel:
+    """The values as a part of a config; what does not fit is said as of a key of `where`."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise ValueError(f"{'.'.join((where, *map(str, problem['loc'])))}: {_advice(problem)}") from error
 
 
 def _first_problem(error: ValidationError) -> str:

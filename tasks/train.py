@@ -100,18 +100,24 @@ def _train_sft(
     spec: dict[str, Any], key: str, rows: list[dict[str, Any]], adapter: str | None, progress: Progress
 ) -> dict[str, Any]:
     """Train the members, each in a folder of its own with a seed of its own, and average them."""
-    if (spec["members"], spec["strength"]) == (1, 1.0):
-        return _train_member(spec, key, rows, progress)
+    specs = [_member_spec(spec, number) for number in range(len(spec["members"]))]
+    if (len(specs), spec["strength"]) == (1, 1.0):
+        return _train_member(specs[0] | {"folder": spec["folder"]}, key, rows, progress)
     members = []
-    for number in range(spec["members"]):
-        folder, seed = Path(spec["folder"]) / f"member-{number}", spec["trainer"]["seed"] + number
-        own = spec | {"folder": str(folder), "trainer": spec["trainer"] | {"seed": seed}}
-        own_key = _key(own | {"members": 1, "strength": 1.0}, "sft")
-        folder.mkdir(exist_ok=True)
+    for number, own in enumerate(specs):
+        own_key = _key(own, "sft")
+        Path(own["folder"]).mkdir(exist_ok=True)
         found = _finished(own, "sft", own_key)
-        members.append(found or _train_member(own, own_key, rows, _part(progress, number, spec["members"])))
+        members.append(found or _train_member(own, own_key, rows, _part(progress, number, len(specs))))
         gc.collect()
     return _average(spec, key, members)
+
+
+def _member_spec(spec: dict[str, Any], number: int) -> dict[str, Any]:
+    """The spec of a training of one member alone."""
+    own = spec | spec["members"][number] | {"members": [{}], "strength": 1.0}
+    trainer = own["trainer"] | {"seed": own["trainer"]["seed"] + number}
+    return own | {"folder": str(Path(spec["folder"]) / f"member-{number}"), "trainer": trainer}
 
 
 def _part(progress: Progress, number: int, parts: int) -> Progress:
@@ -390,7 +396,7 @@ def make_spec(config: Config, snapshot: Path, folder: Path, champion: Row | None
         "folder": str(folder),
         "max_length": config.model.max_length,
         "adapter": config.adapter.lora,
-        "members": config.adapter.members,
+        "members": [{"adapter": each.lora, "trainer": trainer.arguments()} for each, trainer in config.members],
         "strength": config.adapter.strength,
         "max_new_tokens": config.model.max_new_tokens,
         "trainer": config.trainer.arguments(),

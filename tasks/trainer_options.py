@@ -122,6 +122,7 @@ class TrainerConfig(_Options):
     per_device_train_batch_size: int = Field(16, ge=1)
     lr_scheduler_type: Schedule = "cosine"
     warmup_steps: float = Field(0.05, ge=0.0, description="steps, or a share of them when below 1")
+    label_smoothing_factor: float = Field(0.0, ge=0.0, lt=1.0)
 
 
 class DpoConfig(_Options):

@@ -16,7 +16,7 @@ from tasks.errors import FlywheelError
 
 IGNORED = -100  # PyTorch's label for tokens that the loss passes over
 # Options under which TRL's loss is the plain one that `_plain_sft_class` computes.
-PLAIN = {"loss_type": "nll", "label_smoothing_factor": 0.0, "router_aux_loss_coef": None}
+PLAIN = {"loss_type": "nll", "router_aux_loss_coef": None}
 
 
 def sft_trainer(spec: dict[str, Any], model: Any, tokenizer: Any, dataset: Any, peft_config: Any) -> Any:
@@ -238,7 +238,13 @@ def _plain_sft_class() -> Any:
             places = (labels != IGNORED).any(dim=0).nonzero().squeeze(1)
             outputs = model(**inputs, logits_to_keep=places, use_cache=False)
             labels = labels[:, places].flatten()
-            summed = cross_entropy(outputs.logits.float().flatten(0, 1), labels, ignore_index=IGNORED, reduction="sum")
+            summed = cross_entropy(
+                outputs.logits.float().flatten(0, 1),
+                labels,
+                ignore_index=IGNORED,
+                reduction="sum",
+                label_smoothing=self.args.label_smoothing_factor,
+            )
             loss = summed / ((labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch)
             if num_items_in_batch is not None and self.args.average_tokens_across_devices:
                 loss = loss * self.accelerator.num_processes  # the count is of all of them, and gradients are averaged

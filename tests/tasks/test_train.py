@@ -77,7 +77,8 @@ TEMPLATE = (
 )
 
 
-def test_the_loss_is_that_of_trl(tmp_path: Path) -> None:
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_loss_is_that_of_trl(tmp_path: Path, smoothing: float) -> None:
     """Answers that begin and end at different places; padding; answers in the middle of a conversation."""
     import torch
     from datasets import Dataset
@@ -111,7 +112,7 @@ def test_the_loss_is_that_of_trl(tmp_path: Path) -> None:
     )
     spec = {
         "folder": str(tmp_path), "max_length": 32,
-        "trainer": {"per_device_train_batch_size": 4, "seed": 0},
+        "trainer": {"per_device_train_batch_size": 4, "seed": 0, "label_smoothing_factor": smoothing},
     }  # fmt: skip
     lora = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear")
     trainer = sft_trainer(spec, model, tokenizer, Dataset.from_list([{"messages": m} for m in messages]), lora)
@@ -179,7 +180,7 @@ def test_members_are_averaged_and_scaled_exactly(tmp_path: Path) -> None:
         if "steps" in message:
             steps.append((message["step"], message["steps"]))
 
-    spec = tiny_spec(tmp_path / "one", tiny_base(tmp_path / "base"), members=2, strength=0.5)
+    spec = tiny_spec(tmp_path / "one", tiny_base(tmp_path / "base"), members=[{}] * 2, strength=0.5)
     spec["trainer"]["num_train_epochs"] = 1
     made = main(spec, follow)
     alone = [
@@ -201,11 +202,33 @@ def test_members_are_averaged_and_scaled_exactly(tmp_path: Path) -> None:
         torch.testing.assert_close(value, 2 * change(made["adapter_path"])[name])
 
 
+def test_members_of_different_recipes_are_averaged_where_each_has_a_part(tmp_path: Path) -> None:
+    base = tiny_base(tmp_path / "base")
+    small, wide = (
+        {"r": rank, "lora_alpha": 8, "lora_dropout": 0.0, "target_modules": modules}
+        for rank, modules in ((4, ["q_proj"]), (2, ["q_proj", "lm_head"]))
+    )
+    trainer = tiny_spec(tmp_path / "any", base)["trainer"] | {"num_train_epochs": 1}
+    recipes = [{"adapter": small}, {"adapter": wide, "trainer": trainer | {"learning_rate": 1e-3}}]
+    made = main(tiny_spec(tmp_path / "both", base, trainer=trainer, members=recipes), lambda **_: None)
+    alone = []
+    for seed, recipe in enumerate(recipes):
+        own = {"trainer": trainer} | recipe
+        spec = tiny_spec(tmp_path / f"alone{seed}", base, **own | {"trainer": own["trainer"] | {"seed": seed}})
+        alone.append(change(main(spec, lambda **_: None)["adapter_path"]))
+    both = change(made["adapter_path"])
+    assert both.keys() == alone[1].keys() > alone[0].keys()
+    for name, value in both.items():
+        torch.testing.assert_close(value, (alone[0].get(name, torch.zeros_like(value)) + alone[1][name]) / 2)
+
+
 def test_an_adapter_on_embeddings_and_output_layer_is_trained_and_nothing_else_is_stored(tmp_path: Path) -> None:
     """TRL's own loss would leave the output layer's part at zero, and PEFT would add the base's embeddings."""
     modules = ["q_proj", "embed_tokens", "lm_head"]
     adapter = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "target_modules": modules}
-    made = main(tiny_spec(tmp_path / "run", tiny_base(tmp_path / "base"), adapter=adapter, members=2), lambda **_: None)
+    made = main(
+        tiny_spec(tmp_path / "run", tiny_base(tmp_path / "base"), adapter=adapter, members=[{}] * 2), lambda **_: None
+    )
     weights = load_file(Path(made["adapter_path"]) / WEIGHTS)
     assert all("lora_" in name and weight.any() for name, weight in weights.items())
     assert {module for module in modules for name in weights if module in name} == set(modules)

@@ -117,7 +117,7 @@ def tiny_spec(folder: Path, base: Path, rows: list[dict[str, Any]] | None = None
         "snapshot": str(snapshot),
         "folder": str(folder),
         "max_length": 32,
-        "members": 1,
+        "members": [{}],
         "strength": 1.0,
         "adapter": {"r": 4, "lora_alpha": 8, "lora_dropout": 0.1, "target_modules": "all-linear"},
         "trainer": trainer | {"seed": 0},
