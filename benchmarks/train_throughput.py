@@ -107,7 +107,7 @@ def trls(base: Path, rows: Path, folder: Path, seed: int) -> Run:
         "lora_target_modules": ADAPTER["target_modules"],
     }
     command = [sys.executable, "-m", "trl.scripts.sft"]
-    command += [part for name, value in given.items() for part in (f"--{name}", str(value))]
+    command += [part for name, value in given.items() if name != "prompt_dropout" for part in (f"--{name}", str(value))]
     folder.mkdir(parents=True)
     begun = time.perf_counter()
     with Peak() as peak:

@@ -113,7 +113,7 @@ class _Options(Model):
 
 
 class TrainerConfig(_Options):
-    """Options of TRL's SFTConfig, by its names."""
+    """Options of TRL's SFTConfig, by its names, and `prompt_dropout`."""
 
     trl_class = "SFTConfig"
 
@@ -123,6 +123,9 @@ class TrainerConfig(_Options):
     lr_scheduler_type: Schedule = "cosine"
     warmup_steps: float = Field(0.05, ge=0.0, description="steps, or a share of them when below 1")
     label_smoothing_factor: float = Field(0.0, ge=0.0, lt=1.0)
+    prompt_dropout: float = Field(
+        0.0, ge=0.0, lt=1.0, description="share of the tokens of what is asked that are left out, others each time"
+    )
 
 
 class DpoConfig(_Options):

@@ -13,8 +13,8 @@ from typing import Any
 from tasks.checkpoints import seal
 from tasks.child import Progress
 from tasks.errors import FlywheelError
+from tasks.prompt_dropout import IGNORED, PromptDropout, markup
 
-IGNORED = -100  # PyTorch's label for tokens that the loss passes over
 # Options under which TRL's loss is the plain one that `_plain_sft_class` computes.
 PLAIN = {"loss_type": "nll", "router_aux_loss_coef": None}
 
@@ -27,14 +27,22 @@ def sft_trainer(spec: dict[str, Any], model: Any, tokenizer: Any, dataset: Any, 
     """
     from trl import SFTConfig, SFTTrainer
 
+    options = dict(spec["trainer"])
+    dropout = options.pop("prompt_dropout", 0.0)
     arguments = SFTConfig(
-        assistant_only_loss=True, max_length=spec["max_length"], **_common(spec, "sft"), **_chosen(spec["trainer"])
+        assistant_only_loss=True, max_length=spec["max_length"], **_common(spec, "sft"), **_chosen(options)
     )
     plain = all(getattr(arguments, name) == value for name, value in PLAIN.items())
     ours = plain and (arguments.use_cpu or _is_on_head(model, peft_config))
     made = _plain_sft_class() if ours else _ordered(SFTTrainer)
     _refuse_tied_head(model, peft_config)
-    return made(model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer, peft_config=peft_config)
+    trainer = made(
+        model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer, peft_config=peft_config
+    )
+    if dropout:
+        collate, seed = trainer.data_collator, arguments.data_seed or arguments.seed
+        trainer.data_collator = PromptDropout(collate, dropout, markup(tokenizer), seed, lambda: _epoch(trainer))
+    return trainer
 
 
 def _is_on_head(model: Any, peft_config: Any) -> bool:
@@ -170,7 +178,7 @@ def _ordered(base: Any) -> Any:
         def __iter__(self) -> Iterator[int]:
             import torch
 
-            args, epoch = self.trainer.args, int(round(self.trainer.state.epoch or 0.0, 6))
+            args, epoch = self.trainer.args, _epoch(self.trainer)
             generator = torch.Generator().manual_seed(1_000_003 * (args.data_seed or args.seed) + epoch)
             batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
             return iter(get_length_grouped_indices(self.lengths, batch, generator=generator))
@@ -197,6 +205,11 @@ def _ordered(base: Any) -> Any:
             """None: a checkpoint is read by nobody."""
 
     return Ordered
+
+
+def _epoch(trainer: Any) -> int:
+    """How many times all rows have been trained on."""
+    return int(round(trainer.state.epoch or 0.0, 6))
 
 
 def _lengths(dataset: Any) -> list[int]:

@@ -68,10 +68,12 @@ def train(spec: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def test_a_killed_training_goes_on_and_ends_with_the_same_adapter(tmp_path: Path) -> None:
-    """Killed in the middle of an epoch, with dropout, and its newest checkpoint cut short."""
+    """Killed in the middle of an epoch, with both kinds of dropout, and its newest checkpoint cut short."""
     base = tiny_base(tmp_path / "base")
-    undisturbed, _ = train(tiny_spec(tmp_path / "undisturbed", base))
-    spec = tiny_spec(tmp_path / "killed", base)
+    whole, spec = (tiny_spec(tmp_path / name, base) for name in ("undisturbed", "killed"))
+    for each in (whole, spec):
+        each["trainer"]["prompt_dropout"] = 0.2
+    undisturbed, _ = train(whole)
     train_until(spec, 17)
     checkpoints = sorted((tmp_path / "killed" / "checkpoints" / "sft").iterdir())
     assert 1 <= len(checkpoints) <= 3
