@@ -51,6 +51,11 @@ def _taken_over(claims: Collection[Claim]) -> set[str]:
     return earlier
 
 
+def group_of_pair(input_hash: str, *answers: str) -> str:
+    """What an input's pair and its reverse have in common (64 hex digits); answers are in the scorer's form."""
+    return sha256([input_hash, *sorted(answers)])
+
+
 def resolve_opposites(tx: Transaction, config: Config, pinned_seq: int) -> list[Row]:
     """Decide anew which pairs stand among those of which one says the reverse of another, and record it.
 
@@ -77,8 +82,14 @@ def _claims(found: "pl.DataFrame", config: Config) -> list[Claim]:
     for row in found.iter_rows(named=True):
         better, worse = same(row["answer"]), same(row["rejected"])
         if better != worse:
-            group = sha256([row["input_hash"], *sorted((better, worse))])
-            said = (row["content_hash"], group, row["input_hash"], better, row["producer"], row["created_at"])
+            said = (
+                row["content_hash"],
+                group_of_pair(row["input_hash"], better, worse),
+                row["input_hash"],
+                better,
+                row["producer"],
+                row["created_at"],
+            )
             claims.append(Claim(*said))
     return claims
 

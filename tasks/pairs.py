@@ -11,6 +11,7 @@ from tasks.config import Config
 from tasks.db import Row, Transaction
 from tasks.errors import StateError
 from tasks.methods import STAGES
+from tasks.opposites import group_of_pair
 from tasks.records import canonical_json
 from tasks.score import Canonical, make_canonical
 from tasks.split import COPIES
@@ -19,7 +20,8 @@ from tasks.split import COPIES
 def list_pairs(tx: Transaction, config: Config, pinned_seq: int, candidates: Sequence[Row] = ()) -> list[Row]:
     """The pairs on the training side, up to a pass over the sources; by signal_id, each input and pair of texts once.
 
-    Those of candidates come last, unless the same two answers are a pair already: what people said comes before a rule.
+    Those of candidates come last, unless the same two answers are a pair already, or opinions on them are opposed: what
+    people said comes before a rule.
 
     Keys: signal_id, inference_id, input, input_hash, answer (chosen), rejected, derived (JSON text of how and
     model_version; None for a preference), source, producer, content_hash, cluster_id, slices, stratum, group_hash, and
@@ -34,8 +36,9 @@ def list_pairs(tx: Transaction, config: Config, pinned_seq: int, candidates: Seq
     same = make_canonical(config.scorer)
     found = tx.rows("list_pairs", pinned_seq=pinned_seq, copies=COPIES)
     pairs = [_pair(row) for row in found if same(row["answer"]) != same(row["rejected"])]
-    known = {_answers(pair, same) for pair in pairs}
-    pairs += [pair for pair in candidates if _answers(pair, same) not in known]
+    judged = {_group(pair, same) for pair in pairs}
+    judged |= {row["group_hash"] for row in tx.rows("list_opposed_groups")}
+    pairs += [pair for pair in candidates if _group(pair, same) not in judged]
     if not pairs:
         raise StateError(
             f"{config.name} has no pair of a better and a worse answer on its training side, and method "
@@ -45,9 +48,8 @@ def list_pairs(tx: Transaction, config: Config, pinned_seq: int, candidates: Seq
     return pairs
 
 
-def _answers(pair: Row, same: Canonical) -> tuple[str, frozenset[str]]:
-    """An input and two answers to it, whichever of them is the better one."""
-    return pair["input_hash"], frozenset((same(pair["answer"]), same(pair["rejected"])))
+def _group(pair: Row, same: Canonical) -> str:
+    return group_of_pair(pair["input_hash"], same(pair["answer"]), same(pair["rejected"]))
 
 
 def _pair(row: Row) -> Row:

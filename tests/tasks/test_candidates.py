@@ -239,6 +239,21 @@ def test_what_people_said_of_two_answers_comes_before_what_a_rule_says(tmp_path:
     assert (counts["inputs"], counts["pairs"], counts["pairs that were there"]) == (2, 1, 1)
 
 
+def test_a_rule_does_not_settle_what_people_are_opposed_on(tmp_path: Path) -> None:
+    """Both opinions are held for review: the same pair from the champion's own answers would decide for one of them."""
+    workload = make_workload(tmp_path, **BETTER, **NOTHING_HELD_OUT)
+    same_input: Record = {"messages": preference("p1")["messages"]}
+    opposed = preference("p2", "please do", "do", producer="person:jonas", **same_input)
+    workload.collect("a", [preference("p1", "do", "please do"), opposed, preference("p3", "go", "please go")])
+    round_ = workload.to_split()
+    (row,) = (row for row in asked(workload, round_) if row["signal_id"] in {"p1", "p2"})
+    said(workload, round_, {row["signal_id"]: ["please do", "do"], "p3": ["please stay", "stay"]})
+    blend(workload.config, round_)
+    rows = read_conversations(Path(workload.value("select path from snapshots")))
+    pairs = {(row["messages"][-1]["content"], row["rejected"][0]["content"]) for row in rows}
+    assert pairs == {("go", "please go"), ("please stay", "stay")}
+
+
 def test_an_answer_that_a_person_faulted_is_not_better_for_passing_the_checks(tmp_path: Path) -> None:
     """The champion is likely to say again what was corrected; it would be taught to."""
     workload = make_workload(tmp_path, **BETTER, **NOTHING_HELD_OUT)
