@@ -288,7 +288,7 @@ class AdapterConfig(Model):
     init_lora_weights: bool | str = True
     modules_to_save: tuple[str, ...] = ()
     members: Annotated[int, Field(ge=1)] | Annotated[tuple[MemberConfig, ...], Field(min_length=1)] = Field(
-        1,
+        4,
         description="so many adapters are trained, each with its own seed, and averaged into one of all their ranks",
     )
     strength: float = Field(
@@ -321,7 +321,8 @@ class AdapterConfig(Model):
     def _vllm_can_serve_it(self) -> "AdapterConfig":
         if self.served_rank not in VLLM_RANKS:
             raise ValueError(
-                f"members: {sum(recipe.count for recipe in self.recipes)} of them make one adapter of rank "
+                f"members: {sum(recipe.count for recipe in self.recipes)} of them"
+                f"{'' if 'members' in self.model_fields_set else ', the default,'} make one adapter of rank "
                 f"{self.served_rank}, and vLLM serves ranks {', '.join(map(str, VLLM_RANKS))}; change their number or r"
             )
         if self.use_dora:
@@ -426,7 +427,8 @@ class Config(Model):
         where = f"adapter.members.{place}"
         for part in {"members", "strength"} & recipe.adapter.keys():
             raise ValueError(f"{where}.adapter.{part}: it is of the average; remove it")
-        adapter, trainer = self.adapter.lora | recipe.adapter, self.trainer.model_dump(mode="json") | recipe.trainer
+        adapter = self.adapter.lora | recipe.adapter | {"members": 1}
+        trainer = self.trainer.model_dump(mode="json") | recipe.trainer
         return _checked(AdapterConfig, adapter, f"{where}.adapter"), _checked(
             TrainerConfig, trainer, f"{where}.trainer"
         )

@@ -135,6 +135,7 @@ def make_config(folder: Path, **changes: Any) -> Config:
         "sources": [{"name": "production", "path": str(folder / "traffic" / "*.jsonl"), "on_malformed": "refuse"}],
         "scorer": {"type": "exact"},
         "model": {"base": str(folder / "base")},
+        "adapter": {"members": 1},
     }
     return Config.model_validate(data | changes)
 

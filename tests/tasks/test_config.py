@@ -59,6 +59,7 @@ def refusal(folder: Path, data: Any) -> str:
         ({"adapter": {"members": [{"adapter": {"strength": 2}}]}}, "members.0.adapter.strength: it is of the average"),
         ({"adapter": {"members": [{"trainer": {"seed": "a"}}]}}, "adapter.members.0.trainer.seed: Input should be a"),
         ({"adapter": {"members": []}}, "adapter.members"),
+        ({"adapter": {"r": 1}}, "members: 4 of them, the default, make one adapter of rank 4, and"),
         ({"adapter": {"r": 16, "members": 3}}, "members: 3 of them make one adapter of rank 48, and"),
         ({"adapter": {"use_dora": True}}, "vLLM does not serve DoRA"),
         ({"adapter": {"init_lora_weights": "pissa"}}, "init_lora_weights"),
@@ -200,7 +201,7 @@ def test_what_is_written_is_read_back(
     config = make_config(
         folder,
         sources=[{"name": "production", "path": path, "on_malformed": "quarantine"}],
-        adapter={"r": rank, "target_modules": modules},
+        adapter={"r": rank, "target_modules": modules, "members": 1},
         split={"unseen": unseen, "anchor": anchor},
         trainer={"learning_rate": rate},
     )

@@ -92,7 +92,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Workload:
         folder / "workload",
         model={"base": str(teach(folder / "models")), "max_length": 128, "max_new_tokens": 48},
         split={"near_meaning": None},
-        adapter={"r": 8, "lora_alpha": 16},
+        adapter={"r": 8, "lora_alpha": 16, "members": 1},
         trainer={"num_train_epochs": 6, "learning_rate": 2e-3, "per_device_train_batch_size": 8},
     )
     workload.collect("a", production())
