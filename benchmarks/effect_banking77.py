@@ -8,8 +8,8 @@ trains an adapter on some of that with the product's own training. `product` is 
 of production and the rows that the base was taught, which a team still has as demonstrations. The others are plain
 supervised training with the usual options (PLAIN), one adapter each: on the corrections alone, with as many or three
 times as many demonstrations, on all of production, and on that and the base's rows. Every model then answers the 3,080
-rows of test.csv and the unseen failures. Nothing is chosen by what it answers there. Differences are paired by seed,
-with Student's intervals.
+rows of test.csv and the unseen failures. Nothing is chosen by the rows of test.csv; the settings were chosen on other
+splits of train.csv. Differences are paired by seed, with Student's intervals.
 
 About an hour on two cores, five seeds at a time (`--jobs 5`); `--brief` leaves out the arms with some demonstrations.
 """
