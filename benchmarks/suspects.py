@@ -18,9 +18,10 @@ import numpy as np
 
 from benchmarks._bars import Bar, close
 from benchmarks._questions import parser, questions
-from tasks.config import ScorerConfig, ScreeningConfig
+from tasks.config import ScreeningConfig
 from tasks.demo.banking77 import read_rows
 from tasks.duplicates import is_short
+from tasks.scorer_options import ScorerConfig
 from tasks.suspects import SLIP, Answer, find_suspects
 
 WRONG = 0.1

@@ -12,10 +12,14 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from tasks.engine_options import EngineConfig
 from tasks.errors import ConfigError
+from tasks.gate_options import GateConfig
 from tasks.methods import DEFAULTS, STAGES, Method, Task, check_candidates, check_method
 from tasks.resources import resource
+from tasks.scorer_options import ScorerConfig
 from tasks.sources.settings import Model, SourceConfig
+from tasks.suite_options import SuiteConfig
 from tasks.trainer_options import DpoConfig, TrainerConfig
 
 AModel = TypeVar("AModel", bound=Model)
@@ -80,12 +84,6 @@ class PythonCheck(_Check):
 
 
 CheckConfig = Annotated[JsonSchemaCheck | RegexCheck | LabelsCheck | PythonCheck, Field(discriminator="type")]
-
-
-class ScorerConfig(Model):
-    """How an output is held against the right answer: the same text, or the same JSON fields, or (none) not at all."""
-
-    type: Literal["exact", "json_fields", "none"]
 
 
 class ModelConfig(Model):
@@ -334,15 +332,6 @@ class AdapterConfig(Model):
         return self
 
 
-class GateConfig(Model):
-    """What a challenger has to show. `anchor_margin` is the loss of accuracy on `anchor` that is tolerated."""
-
-    confidence: float = Field(0.95, gt=0.5, lt=1.0)
-    anchor_margin: float = Field(0.02, gt=0.0, le=0.5)
-    min_cases: int = Field(30, ge=1, description="per stratum; below it the gate holds")
-    logprob_tolerance: float = Field(0.05, gt=0.0, description="nats a token between trainer and server")
-
-
 class MlflowConfig(Model):
     """Where models are registered; without a URI, a SQLite file in `home`."""
 
@@ -373,6 +362,8 @@ class Config(Model):
     adapter: AdapterConfig = AdapterConfig()
     trainer: TrainerConfig = TrainerConfig()
     dpo: DpoConfig = DpoConfig()
+    suite: SuiteConfig = SuiteConfig()
+    engine: EngineConfig = EngineConfig()
     gate: GateConfig = GateConfig()
     mlflow: MlflowConfig = MlflowConfig()
 

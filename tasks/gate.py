@@ -18,8 +18,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from tasks.chat import shown
-from tasks.config import Config, GateConfig
+from tasks.config import Config
 from tasks.db import Row
+from tasks.gate_options import GateConfig
 from tasks.records import user_text
 from tasks.rounds import Round, held_row, record_evidence, writing
 

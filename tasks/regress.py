@@ -201,7 +201,8 @@ def _judge(
                 "model_version": versions[role],
                 "case_id": case["case_id"],
                 "output": outputs[role][case["case_id"]],
-                "is_right": scorer(outputs[role][case["case_id"]], case["expected"]),
+                "score": float(is_right := scorer(outputs[role][case["case_id"]], case["expected"])),
+                "is_right": is_right,
                 "answered_by": answerers[role],
             }
             for role in ROLES

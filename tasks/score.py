@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tasks.chat import calls_tools, canonical_calls
-from tasks.config import ScorerConfig
 from tasks.records import canonical_json
+from tasks.scorer_options import ScorerConfig
 
 Scorer = Callable[[str, str], bool]
 Canonical = Callable[[str], str]

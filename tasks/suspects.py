@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from tasks.config import ScorerConfig
 from tasks.score import make_canonical, parse_json
+from tasks.scorer_options import ScorerConfig
 
 if TYPE_CHECKING:
     import numpy as np

@@ -208,6 +208,7 @@ class Workload:
                         "model_version": role,
                         "case_id": case["case_id"],
                         "output": case["expected"] if right(role, case) else "no",
+                        "score": float(right(role, case)),
                         "is_right": right(role, case),
                     }
                     for role in ("champion", "challenger")

@@ -16,11 +16,11 @@ from tasks.adapters import WEIGHTS, adapter_sha256
 from tasks.blend import blend
 from tasks.candidates import Answer, Ranked, _asked, _store, derive, find_candidates, rank
 from tasks.chat import calls_tools, held_answer
-from tasks.config import ScorerConfig
 from tasks.db import Row, State
 from tasks.errors import FlywheelError, LeaseLostError
 from tasks.rounds import Round, open_or_resume, read_evidence
 from tasks.score import make_canonical
+from tasks.scorer_options import ScorerConfig
 from tasks.snapshot_card import card_lines
 from tasks.snapshots import read_conversations
 from tests.conftest import (

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.config import GateConfig
 from tasks.gate import Interval, Paired, Production, decide, gate, odd_producers, paired_interval, sum_paired
+from tasks.gate_options import GateConfig
 from tasks.rounds import read_evidence
 from tests.conftest import Workload, correction, inference, traffic
 

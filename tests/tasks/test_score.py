@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.chat import MARK, held_answer
-from tasks.config import ScorerConfig
 from tasks.score import exact, json_fields, make_canonical, make_scorer
+from tasks.scorer_options import ScorerConfig
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.config import ScorerConfig
+from tasks.scorer_options import ScorerConfig
 from tasks.suspects import Answer, _folds, find_suspects, labels_by_field, word_features
 
 EXACT, FIELDS = ScorerConfig(type="exact"), ScorerConfig(type="json_fields")
