@@ -2,13 +2,16 @@
 
 from collections import Counter
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from tasks.headlines import plain, proposals, rule_name
+
+if TYPE_CHECKING:
+    from tasks.gate import Replay
 
 SHOWN_ROWS = 50
 
@@ -60,6 +63,19 @@ def _rounds_table(rounds: list[dict[str, Any]]) -> Table:
         verdict = row["verdict"] or "-"
         table.add_row(str(row["round"]), row["stage"], verdict, challenger, row["champion_after"]["label"], why)
     return table
+
+
+def print_replay(found: "Replay", console: Console | None = None) -> None:
+    """A decision that was made again: the verdict, whether it is the recorded one, and why."""
+    console = console or Console(highlight=False)
+    same = "as recorded" if not found.differences else "[red]not as recorded[/red]"
+    console.print(
+        f"Round {found.round_id}: [bold]{found.verdict}[/bold], {same} (outcomes {found.results_sha256[:12]})"
+    )
+    for difference in found.differences:
+        console.print(f"  [red]{escape(difference)}[/red]")
+    for reason in found.reasons:
+        console.print(f"  {escape(plain(reason))}")
 
 
 def print_quarantine(rows: list[dict[str, Any]], options: str = "", console: Console | None = None) -> None:

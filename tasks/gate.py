@@ -1,17 +1,16 @@
 """Stage 9: promote, hold or reject, by paired statistics on the cases that both models answered.
 
-The first test asks whether production would be better off: cases of the failure stratum and of the success stratum,
-each weighted by its share of production. (On past failures alone every random change would count as a fix, since
-there the champion is wrong by selection.) The second asks whether `anchor` has got worse than the margin allows.
-`decide` is the seam: it sees counts alone.
+What was answered is counted (`tasks.outcomes`), the counts are judged (`tasks.decision`) and the findings are said in
+words (`tasks.reasons`); this module reads the state for them and records the evidence. Everything that the decision
+rests on is in the evidence or in rows that are never changed, so that it can be made again: see `replay`.
 """
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from statistics import NormalDist
-from typing import Literal
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -19,12 +18,15 @@ from prefect.logging import get_run_logger
 
 from tasks.chat import shown
 from tasks.config import Config
-from tasks.db import Row
+from tasks.db import Row, State, Transaction
+from tasks.decision import Decision, Finding, decide, production_strata
+from tasks.errors import FlywheelError
 from tasks.gate_options import GateConfig
-from tasks.records import user_text
+from tasks.outcomes import Answer, Case, Facts, Production, Tally, tally
+from tasks.paired import estimate
+from tasks.reasons import reasons, remarks, sentence
+from tasks.records import sha256, user_text
 from tasks.rounds import Round, held_row, record_evidence, writing
-
-Verdict = Literal["promote", "hold", "reject"]
 
 MIN_JUDGED = 30
 ODD_Z = 6.0
@@ -35,171 +37,183 @@ UNJUDGED = (
 
 
 @dataclass(frozen=True)
-class Paired:
-    """Outcomes of both models on the same cases. `fixes`: wrong before, right now; `negative_flips`: the reverse."""
+class Replay:
+    """A round's decision, made again from what is on record, and how it differs from the recorded one (not at all)."""
 
-    cases: int
-    champion_right: int
-    fixes: int
-    negative_flips: int
-
-    @property
-    def challenger_right(self) -> int:
-        """Cases that the challenger gets right."""
-        return self.champion_right + self.fixes - self.negative_flips
-
-
-@dataclass(frozen=True)
-class Production:
-    """The unseen cases of a round's traffic, and the share of that traffic that failed."""
-
-    failure: Paired
-    success: Paired
-    failure_rate: float
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Accuracies, and the estimated difference (challenger - champion) with its two-sided confidence interval."""
-
-    champion: float
-    challenger: float
-    difference: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Decision:
-    """A verdict with its reasons, in sentences for people, and the intervals it rests on."""
-
-    verdict: Verdict
+    round_id: int
+    verdict: str
     reasons: tuple[str, ...]
-    weighted: Interval
-    anchor: Interval
-
-
-def paired_interval(strata: Sequence[tuple[float, Paired]], confidence: float) -> Interval:
-    """The difference of accuracies over weighted strata (weights sum to 1), with its confidence interval.
-
-    Within a stratum: Agresti and Min (2005), "Simple improved confidence intervals for comparing matched
-    proportions", which adds half a case to each of the four cells, so that no flips at all does not mean certainty.
-    Strata are independent: weighted differences add up, and so do variances by the squared weights.
-    """
-    difference = variance = champion = challenger = 0.0
-    for weight, paired in strata:
-        cases = paired.cases + 2
-        fixes, losses = paired.fixes + 0.5, paired.negative_flips + 0.5
-        difference += weight * (fixes - losses) / cases
-        variance += weight**2 * (fixes + losses - (fixes - losses) ** 2 / cases) / cases**2
-        champion += weight * paired.champion_right / max(1, paired.cases)
-        challenger += weight * paired.challenger_right / max(1, paired.cases)
-    reach = NormalDist().inv_cdf(0.5 + confidence / 2) * math.sqrt(variance)
-    return Interval(champion, challenger, difference, max(-1.0, difference - reach), min(1.0, difference + reach))
-
-
-def decide(
-    production: Production, anchor: Paired, config: GateConfig, without: Mapping[str, Production] | None = None
-) -> Decision:
-    """The verdict on a challenger.
-
-    Args:
-        production: held-out failures, and held-out calls that were confirmed right.
-        anchor: held-out given demonstrations.
-        without: production as it would look without what one producer said of it, by producer. Where several people
-            judge the traffic, a promotion must not rest on one of them: held-out cases carry their reviewer's
-            mistakes, and a challenger that has learned those mistakes would look better on them.
-    """
-    failure, success = production.failure, production.success
-    weighted = weigh(production, config)
-    kept = paired_interval([(1.0, anchor)], config.confidence)
-    scarce = [
-        f"only {paired.cases} cases in {name}, {config.min_cases} are needed"
-        for name, paired in (
-            ("the failure stratum", failure),
-            ("the success stratum", success),
-            ("anchor", anchor),
-        )
-        if paired.cases < config.min_cases
-    ]
-    verdict, reasons = _verdict(weighted, kept, config)
-    if verdict == "promote" and (doubts := scarce + _resting_on_one(without or {}, config)):
-        verdict, reasons = "hold", [*doubts, *reasons]
-    elif scarce:
-        reasons = [*scarce, *reasons] if verdict == "hold" else [*reasons, *scarce]
-    return Decision(verdict, tuple(reasons), weighted, kept)
-
-
-def weigh(production: Production, config: GateConfig) -> Interval:
-    """The difference in accuracy on production, each stratum by its share of it."""
-    rate = production.failure_rate
-    return paired_interval([(rate, production.failure), (1 - rate, production.success)], config.confidence)
-
-
-def _resting_on_one(without: Mapping[str, Production], config: GateConfig) -> list[str]:
-    """A sentence for each producer without whom the challenger is not shown to be better."""
-    doubts = []
-    for producer, rest in without.items():
-        left = weigh(rest, config)
-        if left.low <= 0:
-            span = f"{_points(left.difference)} points ({_points(left.low)} to {_points(left.high)})"
-            doubts.append(f"the gain rests on {producer} alone: without those cases production changes by {span}")
-    return doubts
-
-
-def _verdict(weighted: Interval, anchor: Interval, config: GateConfig) -> tuple[Verdict, list[str]]:
-    span = f"{_points(weighted.difference)} points ({_points(weighted.low)} to {_points(weighted.high)})"
-    kept = f"anchor changed by {_points(anchor.difference)} points ({_points(anchor.low)} to {_points(anchor.high)})"
-    margin = f"{100 * config.anchor_margin:g}"
-    if weighted.high < 0:
-        return "reject", [f"production accuracy would fall by {span}", kept]
-    if anchor.high < -config.anchor_margin:
-        return "reject", [f"{kept}: worse by more than the margin of {margin}"]
-    if weighted.low <= 0:
-        return "hold", [f"production accuracy would change by {span}: not shown to be better", kept]
-    if anchor.low <= -config.anchor_margin:
-        return "hold", [f"{kept}: a loss of more than the margin of {margin} cannot be ruled out"]
-    return "promote", [f"production accuracy rises by {span}", f"{kept}: within the margin of {margin}"]
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:+.1f}"
+    results_sha256: str
+    differences: tuple[str, ...]
 
 
 def gate(config: Config, round_: Round) -> Decision:
     """Judge the round's challenger and record the verdict with its evidence."""
     with writing(config, round_, "gate") as tx:
-        tiers = tx.rows("count_outcomes", round_id=round_.round_id)
-        counts = tx.rows("count_window", pinned_seq=round_.pinned_seq, round_id=round_.round_id)[0]
-        current = tx.rows("count_current", round_id=round_.round_id)
+        cases = read_cases(tx, round_.round_id)
         judged = tx.rows("count_judged", pinned_seq=round_.pinned_seq, round_id=round_.round_id)
-        production = _production(current, counts["failures"], counts["inferences"])
-        without = _leave_one_out(current, judged, counts)
-        anchor = sum_paired([_paired(row) for row in tiers if row["tier"] == "anchor"])
-        decision = decide(production, anchor, config.gate, without)
-        if config.task == "better_answer":
-            decision = replace(decision, verdict="hold", reasons=(UNJUDGED,))
-        alarms = json.loads(held_row(tx, round_)["evidence"]).get("training", {}).get("alarms", [])
+        row = held_row(tx, round_)
+        before = json.loads(row["evidence"])
+        facts = _facts(tx, config, round_, judged, before)
+        counted = tally(cases, facts, config.gate)
+        decision = decide(counted, config.gate)
+        alarms = before.get("training", {}).get("alarms", [])
+        worth_knowing = [*remarks(decision, counted), *alarms, *odd_producers(judged)]
         record_evidence(
             tx,
             round_,
-            tiers=tiers,
-            clusters=_with_outcomes(tx.rows("count_cluster_outcomes", round_id=round_.round_id), held_row(tx, round_)),
-            flips=[_readable(row) for row in tx.rows("list_flips", round_id=round_.round_id)],
-            reasons=[*decision.reasons, *(remarks := [*alarms, *odd_producers(judged)])],
-            remarks=remarks,
-            gate={
-                "confidence": config.gate.confidence,
-                "failure_rate": production.failure_rate,
-                "strata": {"failure": asdict(production.failure), "success": asdict(production.success)},
-                "producers": judged,
-                "without": {producer: asdict(weigh(rest, config.gate)) for producer, rest in without.items()},
-                "weighted": asdict(decision.weighted),
-                "anchor": asdict(decision.anchor) | {"margin": config.gate.anchor_margin},
-            },
+            tiers=tx.rows("count_outcomes", round_id=round_.round_id),
+            clusters=_with_outcomes(tx.rows("count_cluster_outcomes", round_id=round_.round_id), before["clusters"]),
+            flips=[_readable(flip) for flip in tx.rows("list_flips", round_id=round_.round_id)],
+            reasons=[*reasons(decision.findings), *worth_knowing],
+            remarks=worth_knowing,
+            gate=_evidence(config.gate, facts, counted, decision, cases) | {"producers": judged},
         )
         tx.run("set_verdict", round_id=round_.round_id, verdict=decision.verdict)
     return decision
+
+
+def read_cases(tx: Transaction, round_id: int) -> list[Case]:
+    """The cases that champion and challenger answered in a round, with what each answer came to."""
+    return [_case(row) for row in tx.rows("list_outcomes", round_id=round_id)]
+
+
+def _case(row: Row) -> Case:
+    roles = ("champion", "challenger", "reference", "few_shot", "again")
+    answers = {role: Answer(**row[role]) for role in roles if row[role] is not None}
+    facts = {name: value for name, value in row.items() if name not in roles}
+    return Case(**facts | answers | {"slices": json.loads(row["slices"])})
+
+
+def _facts(tx: Transaction, config: Config, round_: Round, judged: Sequence[Row], before: dict[str, Any]) -> Facts:
+    window = {"pinned_seq": round_.pinned_seq, "round_id": round_.round_id}
+    counts = tx.rows("count_window", **window)[0]
+    return Facts(
+        calls=counts["inferences"],
+        failures=counts["failures"],
+        nights=1 + tx.rows("count_nights", round_id=round_.round_id)[0]["nights"],
+        slice_rates=_slice_rates(tx.rows("count_window_slices", **window)),
+        judged={row["producer"]: (row["judged"], row["failures"]) for row in judged},
+        doubts=_doubts(config, before.get("judge")),
+    )
+
+
+def _slice_rates(rows: Sequence[Row]) -> dict[str, float]:
+    """The share of calls that failed, by `name=value`."""
+    calls: Counter[str] = Counter()
+    failures: Counter[str] = Counter()
+    for row in rows:
+        for name, value in json.loads(row["slices"]).items():
+            calls[f"{name}={value}"] += row["calls"]
+            failures[f"{name}={value}"] += row["failures"]
+    return {name: failures[name] / calls[name] for name in sorted(calls)}
+
+
+def _doubts(config: Config, judge: dict[str, Any] | None) -> tuple[str, ...]:
+    """Why nobody but a person can decide, whatever the counts say."""
+    if config.scorer.type == "none":
+        return (UNJUDGED,)
+    if judge is not None and not judge["is_trusted"]:
+        return (judge["reason"],)
+    return ()
+
+
+def _evidence(
+    config: GateConfig, facts: Facts, counted: Tally, decision: Decision, cases: Sequence[Case]
+) -> dict[str, Any]:
+    found = {finding.rule: finding for finding in reversed(decision.findings)}
+    return {
+        "confidence": config.confidence,
+        "failure_rate": counted.production.failure_rate,
+        "weighted": _difference(counted.champion_accuracy, counted.challenger_accuracy, found["superiority"]),
+        "anchor": _difference(counted.anchor_champion, counted.anchor_challenger, found["anchor"])
+        | {"margin": config.anchor_margin},
+        "without": {producer: _change(rest, config) for producer, rest in counted.without.items()},
+        "findings": [_said(finding) for finding in decision.findings],
+        "config": config.model_dump(mode="json"),
+        "facts": facts.model_dump(mode="json"),
+        "tally": counted.model_dump(mode="json"),
+        "results_sha256": results_sha256(cases),
+    }
+
+
+def _difference(champion: float, challenger: float, finding: Finding) -> dict[str, float]:
+    found = finding.estimate
+    assert found is not None
+    return {
+        "champion": champion,
+        "challenger": challenger,
+        "difference": found.value,
+        "low": found.low,
+        "high": found.high,
+    }
+
+
+def _change(production: Production, config: GateConfig) -> dict[str, float]:
+    found = estimate(production_strata(production), config.confidence)
+    return {"difference": found.value, "low": found.low, "high": found.high}
+
+
+def _said(finding: Finding) -> dict[str, Any]:
+    """A finding as the evidence holds it, for reports, charts and the registry."""
+    found = finding.estimate
+    return {
+        "rule": finding.rule,
+        "state": finding.state,
+        "subject": finding.subject,
+        "sentence": sentence(finding),
+        "value": found.value if found else finding.ratio,
+        "low": found.low if found else None,
+        "high": found.high if found else None,
+        "bound": finding.bound,
+        "p_value": finding.p_value,
+        "level": finding.level,
+        "more": dict(finding.more) if finding.more is not None else None,
+        "examples": list(finding.examples),
+    }
+
+
+def results_sha256(cases: Sequence[Case]) -> str:
+    """Hash of all that the decision rests on of the cases: what they are, and what each answer came to."""
+    return sha256([_canonical(case) for case in sorted(cases, key=lambda case: case.case_id)])
+
+
+def _canonical(case: Case) -> list[Any]:
+    answers = (case.champion, case.challenger, case.reference, case.few_shot, case.again)
+    facts = [case.case_id, case.tier, case.stratum, case.group, case.cluster, dict(case.slices), case.producer]
+    return [
+        *facts,
+        case.is_new,
+        *([each.score, each.is_right, each.is_valid, each.tokens] if each else None for each in answers),
+    ]
+
+
+def replay(config: Config, round_id: int) -> Replay:
+    """Make a round's decision again, from its cases' outcomes and the config and facts that it was made with.
+
+    Raises:
+        FlywheelError: there is no such round, or it came to no verdict of the gate's.
+    """
+    with State(config.database).transaction() as tx:
+        row = tx.row("get_round", round_id=round_id)
+        if row is None:
+            raise FlywheelError(f"{config.name} has no round {round_id}; `flywheel status` lists them")
+        recorded = json.loads(row["evidence"]).get("gate")
+        if recorded is None:
+            raise FlywheelError(f"round {round_id} has not come to a verdict of the gate's: it is at {row['stage']}")
+        if "tally" not in recorded:
+            raise FlywheelError(f"round {round_id} was judged by an earlier version, which kept no tally to replay")
+        cases = read_cases(tx, round_id)
+    gate_config, facts = GateConfig(**recorded["config"]), Facts(**recorded["facts"])
+    counted = tally(cases, facts, gate_config)
+    decision = decide(counted, gate_config)
+    again = json.loads(json.dumps(_evidence(gate_config, facts, counted, decision, cases)))
+    differences = [f"{key} is not as recorded" for key in again if again[key] != recorded[key]]
+    if decision.verdict != row["verdict"]:
+        differences.insert(0, f"the verdict is {decision.verdict}, on record is {row['verdict']}")
+    return Replay(
+        round_id, decision.verdict, tuple(reasons(decision.findings)), again["results_sha256"], tuple(differences)
+    )
 
 
 def _readable(flip: Row) -> Row:
@@ -230,51 +244,15 @@ def odd_producers(judged: Sequence[Row]) -> list[str]:
     return sentences
 
 
-def _production(current: Sequence[Row], failures: int, inferences: int) -> Production:
-    strata = {
-        stratum: sum_paired([_paired(row) for row in current if row["stratum"] == stratum])
-        for stratum in ("failure", "success")
-    }
-    return Production(strata["failure"], strata["success"], failures / max(1, inferences))
-
-
-def _leave_one_out(current: Sequence[Row], judged: Sequence[Row], counts: Row) -> dict[str, Production]:
-    """Production without each producer in turn; empty where one producer judged it all and nobody can be compared."""
-    if len(judged) < 2:
-        return {}
-    return {
-        row["producer"]: _production(
-            [case for case in current if case["producer"] != row["producer"]],
-            counts["failures"] - row["failures"],
-            counts["inferences"] - row["judged"],
-        )
-        for row in judged
-    }
-
-
-def sum_paired(parts: Sequence[Paired]) -> Paired:
-    """Outcomes over several groups of cases."""
-    return Paired(
-        sum(p.cases for p in parts),
-        sum(p.champion_right for p in parts),
-        sum(p.fixes for p in parts),
-        sum(p.negative_flips for p in parts),
-    )
-
-
-def _paired(row: Row) -> Paired:
-    return Paired(row["cases"], row["champion_right"], row["fixes"], row["negative_flips"])
-
-
-def _with_outcomes(outcomes: list[Row], row: Row) -> list[Row]:
+def _with_outcomes(outcomes: list[Row], clusters: list[Row]) -> list[Row]:
     found = {outcome.pop("cluster_id"): outcome for outcome in outcomes}
     nothing = {"train": 0, "unseen": 0, "unseen_fixed": 0}
-    return [cluster | found.get(cluster["cluster_id"], nothing) for cluster in json.loads(row["evidence"])["clusters"]]
+    return [cluster | found.get(cluster["cluster_id"], nothing) for cluster in clusters]
 
 
 @task(name="gate", cache_policy=NO_CACHE)
 def gate_task(config: Config, round_: Round) -> Decision:
     """Prefect task around `gate`."""
     decision = gate(config, round_)
-    get_run_logger().info("Verdict: %s. %s", decision.verdict, "; ".join(decision.reasons))
+    get_run_logger().info("Verdict: %s. %s", decision.verdict, "; ".join(reasons(decision.findings)))
     return decision

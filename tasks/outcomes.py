@@ -6,7 +6,7 @@ from the champion. The decision (`tasks.decision`) sees nothing else.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import covariance, fmean, variance
 from typing import Literal
 
@@ -45,7 +45,6 @@ class Case:
     slices: Mapping[str, str]
     producer: str
     is_new: bool
-    is_protected: bool
     champion: Answer
     challenger: Answer
     reference: Answer | None = None
@@ -64,19 +63,21 @@ class Case:
         return again is not None and (again.is_right, again.score) != (self.champion.is_right, self.champion.score)
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(Model):
     """What the decision rests on beside the cases.
 
-    `nights`: rounds judged since the last promotion, this one included. `slice_rates`: share of a slice's calls that
+    `nights`: rounds judged against this champion, this one included. `slice_rates`: share of a slice's calls that
     failed, by `name=value`. `judged`: for each producer how many calls they judged and how many of those failed.
+    `protected`: slices, as `name=value`, in which each negative flip needs a person. `doubts`: reasons to let a person
+    decide whatever the cases say.
     """
 
     calls: int
     failures: int
     nights: int = 1
-    slice_rates: Mapping[str, float] = field(default_factory=dict)
-    judged: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    slice_rates: dict[str, float] = Field(default_factory=dict)
+    judged: dict[str, tuple[int, int]] = Field(default_factory=dict)
+    protected: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
 
 
@@ -180,6 +181,7 @@ def tally(cases: Sequence[Case], facts: Facts, config: GateConfig) -> Tally:
     def weighted(score: Callable[[Case], float]) -> float:
         return rate * _mean(count(failure, score)) + (1 - rate) * _mean(count(success, score))
 
+    protected = [case for case in cases if not _named(case).isdisjoint(facts.protected)]
     new_fixes = [case for case in steady if case.tier == "fixed" and case.is_new]
     held_fixes = [case for case in steady if case.tier == "fixed" and not case.is_new and case.champion.is_right]
     return Tally(
@@ -194,9 +196,7 @@ def tally(cases: Sequence[Case], facts: Facts, config: GateConfig) -> Tally:
         anchor_challenger=_mean(count(anchor, lambda case: case.challenger.score)),
         reference=_against_reference(anchor, count),
         slices=tuple(_slices(failure, success, anchor, is_enough, facts, config, unit_of)),
-        protected=_share(
-            [case for case in cases if case.is_protected], lambda case: case.is_negative_flip or case.is_flaky
-        ),
+        protected=_share(protected, lambda case: case.is_negative_flip or case.is_flaky),
         fixed=_share(new_fixes, lambda case: case.challenger.is_right),
         earlier_fixes=_share(held_fixes, lambda case: not case.challenger.is_right),
         validity=count(held_out, lambda case: float(case.challenger.is_valid) - float(case.champion.is_valid)),

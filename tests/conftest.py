@@ -215,7 +215,8 @@ class Workload:
                     for case in cases
                 ]
             )
-            tx.load("insert_case_results", frame)
+            if cases:
+                tx.load("insert_case_results", frame)
 
     def close(self, round_: Round, verdict: str = "hold", version: str | None = None) -> None:
         """Close a round under a verdict as the last stages do, without a registry."""

@@ -19,6 +19,8 @@ from flows.cli import _is_not_said_again, _show_collected, app
 from flows.tables import print_lineage, print_status
 from tasks.blend import blend
 from tasks.collect import Collected
+from tasks.db import State
+from tasks.gate import gate
 from tasks.lineage import lineage, status
 from tasks.rounds import writing
 from tests.conftest import (
@@ -110,7 +112,21 @@ def test_help_is_instant_and_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "demo", "status", "lineage", "where", "promote", "abandon", "contradictions", "proposals", "use"]
+    "command",
+    [
+        "run",
+        "demo",
+        "status",
+        "lineage",
+        "where",
+        "promote",
+        "abandon",
+        "contradictions",
+        "proposals",
+        "use",
+        "gate",
+        "reference",
+    ],
 )
 def test_each_command_explains_itself(command: str) -> None:
     result = flywheel(command, "--help")
@@ -240,6 +256,32 @@ def test_an_unknown_version_is_not_promoted(registered: Workload) -> None:
         "promote", "v8", "--by", "maria", "--reason", "x", "--config", config_of(registered)
     )
     assert registered.content() == before
+
+
+def test_a_decision_is_made_again_from_the_shell(tmp_path: Path) -> None:
+    workload = make_workload(tmp_path / "workload")
+    workload.collect("a", traffic(failures=10, successes=10, given=5))
+    gate(workload.config, workload.to_gate(lambda role, case: True))
+    config = config_of(workload)
+    shown = flywheel("gate", "replay", "1", "--config", config)
+    assert shown.exit_code == 0
+    assert "Round 1: hold, as recorded" in shown.stdout
+    assert "only 4 cases in the failure stratum, 30 are needed" in shown.stdout
+    with State(workload.config.database).transaction() as tx:
+        tx.run("set_verdict", round_id=1, verdict="promote")
+    other = flywheel("gate", "replay", "1", "--config", config, "--json")
+    assert other.exit_code == 1
+    assert json.loads(other.stdout)["differences"] == ["the verdict is hold, on record is promote"]
+    assert "no round 5" in refused("gate", "replay", "5", "--config", config)
+
+
+def test_a_reference_is_shown_and_pinned(registered: Workload) -> None:
+    config = config_of(registered)
+    assert "base, the champion of the first round" in flywheel("reference", "show", "--config", config).stdout
+    pinned = flywheel("reference", "pin", "v1", "--by", "maria", "--reason", "ours", "--config", config)
+    assert "Anchor is also held against v1" in pinned.stdout
+    assert "v1, pinned by person:maria on " in flywheel("reference", "show", "--config", config).stdout
+    assert json.loads(flywheel("reference", "show", "--config", config, "--json").stdout)["version"] == "1"
 
 
 @pytest.mark.parametrize("arguments", [["--by", "maria"], ["--reason", "x"]])
