@@ -7,6 +7,7 @@ many answers are good, supervised training on one of them teaches its wording.
 
 from typing import Literal
 
+from tasks.scorer_options import ScorerConfig
 from tasks.trainer_options import DpoConfig
 
 Task = Literal["right_answer", "better_answer"]
@@ -20,7 +21,7 @@ DEFAULTS: dict[Task, Method] = {"right_answer": "sft", "better_answer": "dpo"}
 RANKED_BY: dict[Task, RankedBy] = {"right_answer": "scorer", "better_answer": "checks"}
 
 
-def check_method(task: Task, method: Method, scorer: str, dpo: DpoConfig) -> None:
+def check_method(task: Task, method: Method, scorer: ScorerConfig, dpo: DpoConfig) -> None:
     """Refuse a method, or a scorer, that does not fit the task.
 
     Raises:
@@ -32,7 +33,7 @@ def check_method(task: Task, method: Method, scorer: str, dpo: DpoConfig) -> Non
         _check_better_answer(method, scorer)
 
 
-def _check_right_answer(method: Method, scorer: str, dpo: DpoConfig) -> None:
+def _check_right_answer(method: Method, scorer: ScorerConfig, dpo: DpoConfig) -> None:
     if method == "dpo":
         raise ValueError(
             "method: dpo alone throws the right answer away: it only makes it likelier than the wrong one, and both "
@@ -43,21 +44,22 @@ def _check_right_answer(method: Method, scorer: str, dpo: DpoConfig) -> None:
             "dpo.loss_type: without the supervised term a right answer may become unlikely again; add sft to it, with "
             "a weight above 0"
         )
-    if scorer == "none":
+    if scorer.type == "none":
         raise ValueError(
-            "scorer: with none nothing can be judged, and this task has right answers; use exact or json_fields"
+            "scorer: with none nothing can be judged, and this task has right answers; use exact or json_fields, or "
+            "another that holds outputs against them"
         )
 
 
-def _check_better_answer(method: Method, scorer: str) -> None:
+def _check_better_answer(method: Method, scorer: ScorerConfig) -> None:
     if method != "dpo":
         raise ValueError(
             f"method: {method} freezes one phrasing: supervised training on an answer that is only better than another "
             "teaches its wording; use dpo, whose supervised term holds on to the chosen answers"
         )
-    if scorer != "none":
+    if scorer.type != "none":
         raise ValueError(
-            f"scorer: {scorer} holds an output against the one right answer, and task better_answer has none; "
+            f"scorer: {scorer.type} holds an output against the one right answer, and task better_answer has none; "
             "use scorer: {type: none}"
         )
 
