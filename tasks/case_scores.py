@@ -1,18 +1,21 @@
 """How the outputs of many cases are held against their right answers, by the scorer that the config names.
 
-Most scorers look at one output after another; an encoder is given all texts at once.
+Most scorers look at one output after another; an encoder is given all texts at once, and a judge the inputs too.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from tasks.calibration import calibrate
 from tasks.chat import calls_tools
 from tasks.config import Config
 from tasks.db import Row, State
 from tasks.embed import embed
-from tasks.errors import FlywheelError
+from tasks.endpoint import read_key
+from tasks.errors import ConfigError, FlywheelError
+from tasks.judge import judge_cases
 from tasks.score import Score, graded, make_scorer, score_calls
-from tasks.scorer_options import EmbeddingScorer, NoScorer, PythonScorer, RegexScorer, ScorerConfig
+from tasks.scorer_options import EmbeddingScorer, JudgeScorer, NoScorer, PythonScorer, RegexScorer, ScorerConfig
 
 
 class Scored(NamedTuple):
@@ -26,23 +29,36 @@ def check_scorer(config: Config) -> None:
     """Refuse a scorer that could not be used, before anything is trained for it.
 
     Raises:
-        ConfigError: its function cannot be imported.
+        ConfigError: its function cannot be imported, or the judge's key is not in the environment.
     """
-    if not isinstance(config.scorer, EmbeddingScorer):
+    if isinstance(config.scorer, JudgeScorer):
+        read_key(config.scorer)
+    elif not isinstance(config.scorer, EmbeddingScorer):
         make_scorer(config.scorer)
 
 
-def score_cases(config: Config, cases: Sequence[Row], outputs: Mapping[str, Mapping[str, str]]) -> Scored:
+def score_cases(
+    config: Config, cases: Sequence[Row], outputs: Mapping[str, Mapping[str, str]], pinned_seq: int
+) -> Scored:
     """Score what each role answered to the suite's cases.
+
+    A judge is held against people first; the record is the evidence `judge` (see `tasks.calibration.calibration`), with
+    the counts of its verdicts on the cases as `verdicts` (see `tasks.judge.judge_cases`).
 
     Args:
         config: the workload's.
-        cases: rows of regression_cases: case_id, expected, signal_id.
+        cases: rows of regression_cases: case_id, input, expected, signal_id.
         outputs: by role and case_id; a role may have answered some of the cases only.
+        pinned_seq: the last pass over the sources that counts.
 
     Raises:
-        FlywheelError: a case has no right answer, or see `score_all`.
+        ConfigError: the judge's key is not in the environment, or see `score_all`.
+        FlywheelError: a case has no right answer, the judge cannot be reached, or see `score_all`.
     """
+    if isinstance(config.scorer, JudgeScorer):
+        record = calibrate(config, config.scorer, pinned_seq)
+        judged, counts = judge_cases(config, config.scorer, cases, outputs)
+        return Scored(judged, {"judge": record | {"verdicts": counts}})
     if needs_expected(config.scorer):
         refuse_blank(cases)
     scores = {}
@@ -59,7 +75,7 @@ def needs_expected(scorer: ScorerConfig) -> bool:
     """Whether an output is held against a right answer; a function of the user's own decides that for itself."""
     if isinstance(scorer, RegexScorer):
         return scorer.mode == "extract"
-    return not isinstance(scorer, NoScorer | PythonScorer)
+    return not isinstance(scorer, NoScorer | PythonScorer | JudgeScorer)
 
 
 def refuse_blank(cases: Sequence[Row]) -> None:
@@ -83,11 +99,13 @@ def score_all(
     """The score of each output, in their order; `names` say in errors which one is meant.
 
     Raises:
-        ConfigError: a function or a schema is no such thing, or the encoder cannot be had.
+        ConfigError: a function or a schema is no such thing, the encoder cannot be had, or the scorer is a judge.
         FlywheelError: the scorer failed on an output.
     """
     if isinstance(config.scorer, EmbeddingScorer):
         return _by_meaning(config, config.scorer, outputs, expected)
+    if isinstance(config.scorer, JudgeScorer):
+        raise ConfigError("scorer: a judge needs the inputs, which are not at hand here; use another scorer")
     scorer = make_scorer(config.scorer)
     scores = []
     for place, (output, right) in enumerate(zip(outputs, expected, strict=True)):

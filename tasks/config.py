@@ -392,7 +392,7 @@ class Config(Model):
     def _method_fits(self) -> "Config":
         check_method(self.task, self.training_method, self.scorer, self.dpo)
         if self.candidates is not None:
-            check_candidates(self.task, self.training_method, bool(self.checks))
+            check_candidates(self.task, self.training_method, self.scorer, bool(self.checks))
         on_head = any("lm_head" in adapter.target_modules for adapter, _ in self.members)
         if "dpo" in STAGES[self.training_method] and on_head:
             raise ValueError(

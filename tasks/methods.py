@@ -7,7 +7,7 @@ many answers are good, supervised training on one of them teaches its wording.
 
 from typing import Literal
 
-from tasks.scorer_options import ScorerConfig
+from tasks.scorer_options import JudgeScorer, ScorerConfig
 from tasks.trainer_options import DpoConfig
 
 Task = Literal["right_answer", "better_answer"]
@@ -57,14 +57,20 @@ def _check_better_answer(method: Method, scorer: ScorerConfig) -> None:
             f"method: {method} freezes one phrasing: supervised training on an answer that is only better than another "
             "teaches its wording; use dpo, whose supervised term holds on to the chosen answers"
         )
-    if scorer.type != "none":
+    if isinstance(scorer, JudgeScorer):
+        if scorer.mode == "pointwise":
+            raise ValueError(
+                "scorer: a judge with mode: pointwise says which answers are right, and task better_answer has none; "
+                "use mode: pairwise, which says which of two is better"
+            )
+    elif scorer.type != "none":
         raise ValueError(
             f"scorer: {scorer.type} holds an output against the one right answer, and task better_answer has none; "
-            "use scorer: {type: none}"
+            "use scorer: {type: none}, or a judge with mode: pairwise"
         )
 
 
-def check_candidates(task: Task, method: Method, has_checks: bool) -> None:
+def check_candidates(task: Task, method: Method, scorer: ScorerConfig, has_checks: bool) -> None:
     """Refuse to sample candidates that could not be trained on, or not be ranked.
 
     Raises:
@@ -72,6 +78,11 @@ def check_candidates(task: Task, method: Method, has_checks: bool) -> None:
     """
     if "dpo" not in STAGES[method]:
         raise ValueError(f"candidates: method {method} takes no pairs; use sft_then_dpo, or remove candidates")
+    if RANKED_BY[task] == "scorer" and isinstance(scorer, JudgeScorer):
+        raise ValueError(
+            "candidates: a judge as the scorer ranks none, since training would learn to please what judges it "
+            "afterwards; use another scorer, or remove candidates"
+        )
     if RANKED_BY[task] == "checks" and not has_checks:
         raise ValueError(
             f"candidates: task {task} has no right answer to rank them by, so that checks have to, and there are none; "

@@ -192,7 +192,7 @@ def _judge(
     """The frame of case_results, and what the scorer adds to the evidence."""
     import polars as pl
 
-    scores, evidence = score_cases(config, cases, {role: outputs[role] for role in ROLES})
+    scores, evidence = score_cases(config, cases, {role: outputs[role] for role in ROLES}, round_.pinned_seq)
     versions = {"champion": round_.champion_version or "base", "challenger": f"round {round_.round_id}"}
     frame = pl.DataFrame(
         [

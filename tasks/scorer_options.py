@@ -116,6 +116,57 @@ class PythonScorer(Model):
     right_at: RightAt = 1.0
 
 
+class JudgeScorer(Model):
+    """A model behind an OpenAI-compatible endpoint says which of two answers is better, or how good one is."""
+
+    type: Literal["judge"]
+    address: str = Field(description="what comes before /chat/completions, such as https://judge.example/v1")
+    model: Text
+    api_key_env: str | None = Field(None, description="environment variable that holds the key; None: none is sent")
+    mode: Literal["pairwise", "pointwise"]
+    rubric: Text
+    scale: Literal["yes_no", "1-5"] = Field("yes_no", description="of pointwise verdicts; 1 is 0.0, 5 is 1.0")
+    right_at: RightAt = 0.75
+    timeout_s: float = Field(60.0, gt=0.0, le=3600.0, description="of one request as a whole")
+    retries: int = Field(3, ge=0, le=10)
+    concurrency: int = Field(8, ge=1, le=64, description="requests at once")
+    options: dict[str, Any] = Field(default={"temperature": 0}, description="more of each request's body")
+    calibration_cases: int = Field(100, ge=2, le=10_000, description="people's verdicts that it is held against")
+    min_calibration_cases: int = Field(30, ge=2)
+    min_agreement: float = Field(0.6, ge=0.0, le=1.0, description="Cohen's kappa from which on it is trusted")
+    seed: int = 0
+
+    @field_validator("options")
+    @classmethod
+    def _options_are_more(cls, options: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted({"model", "messages", "stream", "n"} & options.keys()):
+            raise ValueError(f"{taken[0]} is set by what asks the judge; remove it")
+        return options
+
+    # As a whole, since what is wrong with one value is said with the value, and here it may hold a key.
+    @model_validator(mode="after")
+    def _holds_no_key(self) -> "JudgeScorer":
+        if not re.fullmatch(r"https?://[^\s/?#@]+(?:/[^\s?#]*)?", self.address):
+            raise ValueError("address: write https://HOST/v1, without a user, a query or a key (see api_key_env)")
+        if self.address.rstrip("/").endswith("/completions"):
+            raise ValueError("address: leave /chat/completions out, it is added")
+        if self.api_key_env is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.api_key_env):
+            raise ValueError("api_key_env: write the name of an environment variable in capitals, never the key itself")
+        return self
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> "JudgeScorer":
+        given = self.model_fields_set & {"scale", "right_at"}
+        if self.mode == "pairwise" and given:
+            raise ValueError(f"{min(given)} is of mode pointwise; pairwise says better, worse or tie; remove it")
+        if self.min_calibration_cases > self.calibration_cases:
+            raise ValueError(
+                f"min_calibration_cases {self.min_calibration_cases} is more than calibration_cases "
+                f"{self.calibration_cases}; no judge could be trusted"
+            )
+        return self
+
+
 PureScorer = (
     ExactScorer
     | NoScorer
@@ -128,7 +179,8 @@ PureScorer = (
     | PythonScorer
 )
 SCORER_TYPES = (
-    "exact", "none", "normalised", "json_fields", "labels", "regex", "numeric", "rouge_l", "python", "embedding",
+    "exact", "none", "normalised", "json_fields", "labels", "regex", "numeric", "rouge_l", "embedding", "python",
+    "judge",
 )  # fmt: skip
 
 
@@ -146,7 +198,8 @@ ScorerConfig = Annotated[
     | Annotated[NumericScorer, Tag("numeric")]
     | Annotated[RougeLScorer, Tag("rouge_l")]
     | Annotated[PythonScorer, Tag("python")]
-    | Annotated[EmbeddingScorer, Tag("embedding")],
+    | Annotated[EmbeddingScorer, Tag("embedding")]
+    | Annotated[JudgeScorer, Tag("judge")],
     Discriminator(
         _type,
         custom_error_type="scorer_type",
