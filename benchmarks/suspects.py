@@ -21,12 +21,12 @@ from benchmarks._questions import parser, questions
 from tasks.config import ScreeningConfig
 from tasks.demo.banking77 import read_rows
 from tasks.duplicates import is_short
-from tasks.scorer_options import ScorerConfig
+from tasks.scorer_options import ExactScorer
 from tasks.suspects import SLIP, Answer, find_suspects
 
 WRONG = 0.1
 CORRECTIONS = 0.2
-EXACT = ScorerConfig(type="exact")
+EXACT = ExactScorer(type="exact")
 CHOSEN_ON = 5_000
 THRESHOLD = ScreeningConfig().suspect_score
 THRESHOLDS = (0.9, 0.95, 0.98, 1.0)

@@ -13,6 +13,7 @@ from prefect import flow, get_run_logger
 
 from flows.artifacts import publish_blend, publish_clusters, publish_verdict
 from flows.collect_failures import collect_task
+from tasks.case_scores import check_scorer
 from tasks.config import Config, RoundRequest, check_base_folder, check_base_model, load_config
 from tasks.rounds import Round, has_work, keep_lease, open_or_resume, read_evidence, stage_of
 
@@ -28,6 +29,7 @@ def run_round(request: RoundRequest) -> dict[str, Any] | None:
         get_run_logger().info("Fewer than %d new corrections and retractions: no round is opened", minimum)
         return None
     check_base_model(config)
+    check_scorer(config)
     round_ = open_or_resume(config, request.requested_by)
     get_run_logger().info("Round %d of %s, against champion %s", round_.round_id, config.name, round_.champion)
     with keep_lease(config, round_):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks.adapters import check_base
+from tasks.case_scores import score_all
 from tasks.chat import Conversation, calls_tools, read_input, token_ids, written_calls
 from tasks.checks import make_check
 from tasks.child import Progress, run_child
@@ -23,7 +24,7 @@ from tasks.engine import adapter_rank, adapter_request, answerer, checked_adapte
 from tasks.methods import RANKED_BY
 from tasks.records import canonical_json, sha256
 from tasks.rounds import Round, held_row, label
-from tasks.score import make_canonical, make_scorer
+from tasks.score import make_canonical
 
 SEQUENCES = 512  # answers that are asked for, and stored, at once
 OUTCOMES = ("pairs", "all better", "none better", "no whole answer")
@@ -75,14 +76,18 @@ def rank(answers: Iterable[Answer], is_better: Callable[[str], bool], canonical:
     """
     first: dict[str, str] = {}
     counts: Counter[str] = Counter()
-    for held, is_whole in answers:
-        text = held if calls_tools(held) else held.strip()
-        if is_whole and text:
+    for answer in answers:
+        text = _trimmed(answer.text)
+        if answer.is_whole and text:
             first.setdefault(form := canonical(text), text)
             counts[form] += 1
     texts = [first[form] for form, _ in counts.most_common()]
     better = [text for text in texts if is_better(text)]
     return Ranked(better, [text for text in texts if text not in better])
+
+
+def _trimmed(held: str) -> str:
+    return held if calls_tools(held) else held.strip()
 
 
 def find_candidates(config: Config, round_: Round, on_progress: Progress | None = None) -> Candidates | None:
@@ -112,7 +117,7 @@ def derive(
     made = canonical_json(
         {"how": f"candidates of the champion, ranked by {ranked_by}", "model_version": champion_version or "base"}
     )
-    judge = _judge(config)
+    judge = _judge(config, rows, answers)
     pairs, counts = [], {"inputs": len(rows)} | dict.fromkeys(OUTCOMES, 0)
     for row in sorted(rows, key=lambda row: str(row["signal_id"])):
         ranked = rank(answers[row["input_hash"]], judge(row), canonical)
@@ -122,11 +127,15 @@ def derive(
     return Candidates(pairs, str(label(champion_version)["label"]), ranked_by, counts)
 
 
-def _judge(config: Config) -> Callable[[Row], Callable[[str], bool]]:
+def _judge(
+    config: Config, rows: Sequence[Row], answers: dict[str, list[Answer]]
+) -> Callable[[Row], Callable[[str], bool]]:
     """For an input, what says whether an answer to it is one of the better ones."""
     if RANKED_BY[config.task] == "scorer":
-        scorer = make_scorer(config.scorer)
-        return lambda row: lambda text: scorer(text, row["answer"])
+        asked = sorted({(_trimmed(each.text), row["answer"]) for row in rows for each in answers[row["input_hash"]]})
+        scores = score_all(config, [text for text, _ in asked], [right for _, right in asked])
+        is_right = {pair: score.is_right for pair, score in zip(asked, scores, strict=True)}
+        return lambda row: lambda text: is_right[text, row["answer"]]
     checks, same = [make_check(check) for check in config.checks], make_canonical(config.scorer)
 
     def judge(row: Row) -> Callable[[str], bool]:

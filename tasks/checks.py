@@ -23,7 +23,7 @@ def make_check(config: CheckConfig) -> Check:
     """
     match config:
         case JsonSchemaCheck():
-            return _json_schema(config)
+            return json_schema_check(config.json_schema, f"checks.{config.name}")
         case RegexCheck():
             return _regex(config)
         case LabelsCheck():
@@ -32,16 +32,21 @@ def make_check(config: CheckConfig) -> Check:
             return _python(config)
 
 
-def _json_schema(config: JsonSchemaCheck) -> Check:
+def json_schema_check(schema: dict[str, Any], where: str) -> Check:
+    """A check that an output is JSON which fits a schema.
+
+    Raises:
+        ConfigError: the schema is none; the line begins with `where`, the key in the config.
+    """
     from jsonschema.exceptions import SchemaError, best_match
     from jsonschema.validators import validator_for
 
-    kind = validator_for(config.json_schema)
+    kind = validator_for(schema)
     try:
-        kind.check_schema(config.json_schema)
+        kind.check_schema(schema)
     except SchemaError as error:
-        raise ConfigError(f"checks.{config.name}: no valid JSON schema: {error.message}") from error
-    validator = kind(config.json_schema)
+        raise ConfigError(f"{where}: no valid JSON schema: {error.message}") from error
+    validator = kind(schema)
 
     def check(output: str) -> str | None:
         try:

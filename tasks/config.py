@@ -17,7 +17,7 @@ from tasks.errors import ConfigError
 from tasks.gate_options import GateConfig
 from tasks.methods import DEFAULTS, STAGES, Method, Task, check_candidates, check_method
 from tasks.resources import resource
-from tasks.scorer_options import ScorerConfig
+from tasks.scorer_options import SCORER_TYPES, ScorerConfig
 from tasks.sources.settings import Model, SourceConfig
 from tasks.suite_options import SuiteConfig
 from tasks.trainer_options import DpoConfig, TrainerConfig
@@ -390,9 +390,9 @@ class Config(Model):
 
     @model_validator(mode="after")
     def _method_fits(self) -> "Config":
-        check_method(self.task, self.training_method, self.scorer.type, self.dpo)
+        check_method(self.task, self.training_method, self.scorer, self.dpo)
         if self.candidates is not None:
-            check_candidates(self.task, self.training_method, bool(self.checks))
+            check_candidates(self.task, self.training_method, self.scorer, bool(self.checks))
         on_head = any("lm_head" in adapter.target_modules for adapter, _ in self.members)
         if "dpo" in STAGES[self.training_method] and on_head:
             raise ValueError(
@@ -582,9 +582,14 @@ def _first_problem(error: ValidationError) -> str:
 
 def _location(problem: Any) -> str:
     places = problem["loc"]
-    # Behind a place in a list pydantic names the kind that it took the entry for; nobody wrote that.
+    # Behind a place in a list, or the scorer, pydantic names the kind that it took the entry for; nobody wrote that.
     pairs = zip((None, *places), places, strict=False)
-    written = [part for before, part in pairs if not (isinstance(before, int) and part in KINDS_OF_ENTRIES)]
+    written = [
+        part
+        for before, part in pairs
+        if not (isinstance(before, int) and part in KINDS_OF_ENTRIES)
+        and not (before == "scorer" and part in SCORER_TYPES)
+    ]
     return ".".join(map(str, written)) or "the file"
 
 

@@ -7,6 +7,7 @@ many answers are good, supervised training on one of them teaches its wording.
 
 from typing import Literal
 
+from tasks.scorer_options import JudgeScorer, ScorerConfig
 from tasks.trainer_options import DpoConfig
 
 Task = Literal["right_answer", "better_answer"]
@@ -20,7 +21,7 @@ DEFAULTS: dict[Task, Method] = {"right_answer": "sft", "better_answer": "dpo"}
 RANKED_BY: dict[Task, RankedBy] = {"right_answer": "scorer", "better_answer": "checks"}
 
 
-def check_method(task: Task, method: Method, scorer: str, dpo: DpoConfig) -> None:
+def check_method(task: Task, method: Method, scorer: ScorerConfig, dpo: DpoConfig) -> None:
     """Refuse a method, or a scorer, that does not fit the task.
 
     Raises:
@@ -32,7 +33,7 @@ def check_method(task: Task, method: Method, scorer: str, dpo: DpoConfig) -> Non
         _check_better_answer(method, scorer)
 
 
-def _check_right_answer(method: Method, scorer: str, dpo: DpoConfig) -> None:
+def _check_right_answer(method: Method, scorer: ScorerConfig, dpo: DpoConfig) -> None:
     if method == "dpo":
         raise ValueError(
             "method: dpo alone throws the right answer away: it only makes it likelier than the wrong one, and both "
@@ -43,26 +44,33 @@ def _check_right_answer(method: Method, scorer: str, dpo: DpoConfig) -> None:
             "dpo.loss_type: without the supervised term a right answer may become unlikely again; add sft to it, with "
             "a weight above 0"
         )
-    if scorer == "none":
+    if scorer.type == "none":
         raise ValueError(
-            "scorer: with none nothing can be judged, and this task has right answers; use exact or json_fields"
+            "scorer: with none nothing can be judged, and this task has right answers; use exact or json_fields, or "
+            "another that holds outputs against them"
         )
 
 
-def _check_better_answer(method: Method, scorer: str) -> None:
+def _check_better_answer(method: Method, scorer: ScorerConfig) -> None:
     if method != "dpo":
         raise ValueError(
             f"method: {method} freezes one phrasing: supervised training on an answer that is only better than another "
             "teaches its wording; use dpo, whose supervised term holds on to the chosen answers"
         )
-    if scorer != "none":
+    if isinstance(scorer, JudgeScorer):
+        if scorer.mode == "pointwise":
+            raise ValueError(
+                "scorer: a judge with mode: pointwise says which answers are right, and task better_answer has none; "
+                "use mode: pairwise, which says which of two is better"
+            )
+    elif scorer.type != "none":
         raise ValueError(
-            f"scorer: {scorer} holds an output against the one right answer, and task better_answer has none; "
-            "use scorer: {type: none}"
+            f"scorer: {scorer.type} holds an output against the one right answer, and task better_answer has none; "
+            "use scorer: {type: none}, or a judge with mode: pairwise"
         )
 
 
-def check_candidates(task: Task, method: Method, has_checks: bool) -> None:
+def check_candidates(task: Task, method: Method, scorer: ScorerConfig, has_checks: bool) -> None:
     """Refuse to sample candidates that could not be trained on, or not be ranked.
 
     Raises:
@@ -70,6 +78,11 @@ def check_candidates(task: Task, method: Method, has_checks: bool) -> None:
     """
     if "dpo" not in STAGES[method]:
         raise ValueError(f"candidates: method {method} takes no pairs; use sft_then_dpo, or remove candidates")
+    if RANKED_BY[task] == "scorer" and isinstance(scorer, JudgeScorer):
+        raise ValueError(
+            "candidates: a judge as the scorer ranks none, since training would learn to please what judges it "
+            "afterwards; use another scorer, or remove candidates"
+        )
     if RANKED_BY[task] == "checks" and not has_checks:
         raise ValueError(
             f"candidates: task {task} has no right answer to rank them by, so that checks have to, and there are none; "

@@ -17,6 +17,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from tasks.adapters import check_base
+from tasks.case_scores import score_cases
 from tasks.chat import Conversation, calls_tools, read_input, token_ids, written_calls
 from tasks.child import Progress, run_child
 from tasks.config import Config
@@ -24,7 +25,6 @@ from tasks.db import Row, State, Transaction
 from tasks.engine import adapter_rank, adapter_request, answerer, checked_adapter, read_calls, start_engine
 from tasks.errors import FlywheelError
 from tasks.rounds import Round, held_row, record_evidence, writing
-from tasks.score import make_scorer
 
 ROLES = ("champion", "challenger")
 CHUNK = 512
@@ -162,12 +162,12 @@ def regress(config: Config, round_: Round, on_progress: Progress | None = None) 
     for role, places in asked.items():
         given = zip(places, answered["outputs"][role], strict=True)
         known[role] |= {cases[place]["case_id"]: output for place, output in given}
-    results = _judge(config, round_, cases, known, answerers)
+    results, evidence = _judge(config, round_, cases, known, answerers)
     with writing(config, round_, "regress") as tx:
         tx.run("delete_case_results", round_id=round_.round_id)
         if cases:
             tx.load("insert_case_results", results)
-        record_evidence(tx, round_, logprob_agreement=answered["logprob_agreement"])
+        record_evidence(tx, round_, logprob_agreement=answered["logprob_agreement"], **evidence)
     reused = sum(len(cases) - len(places) for places in asked.values())
     return {"cases": len(cases), "reused": reused} | answered["logprob_agreement"]
 
@@ -188,12 +188,13 @@ def _judge(
     cases: Sequence[Row],
     outputs: dict[str, dict[str, str]],
     answerers: dict[str, str],
-) -> Any:
+) -> tuple[Any, dict[str, Row]]:
+    """The frame of case_results, and what the scorer adds to the evidence."""
     import polars as pl
 
-    scorer = make_scorer(config.scorer)
+    scores, evidence = score_cases(config, cases, {role: outputs[role] for role in ROLES}, round_.pinned_seq)
     versions = {"champion": round_.champion_version or "base", "challenger": f"round {round_.round_id}"}
-    return pl.DataFrame(
+    frame = pl.DataFrame(
         [
             {
                 "round_id": round_.round_id,
@@ -201,14 +202,16 @@ def _judge(
                 "model_version": versions[role],
                 "case_id": case["case_id"],
                 "output": outputs[role][case["case_id"]],
-                "score": float(is_right := scorer(outputs[role][case["case_id"]], case["expected"])),
-                "is_right": is_right,
+                "score": scores[role][case["case_id"]].value,
+                "is_right": scores[role][case["case_id"]].is_right,
+                "is_valid": scores[role][case["case_id"]].is_valid,
                 "answered_by": answerers[role],
             }
             for role in ROLES
             for case in cases
         ]
     )
+    return frame, evidence
 
 
 @task(name="regress", cache_policy=NO_CACHE)

@@ -91,17 +91,16 @@ def answers(
 
 def test_accuracy(config: Config, world: World, on_progress: Progress) -> dict[str, float]:
     """Accuracy on the world's untouched test rows: of the bare base model, and of every registered version."""
-    from tasks.score import make_scorer
+    from tasks.case_scores import score_all
 
     assert world.test is not None
     prompts, truths = world.test
-    scorer = make_scorer(config.scorer)
     with require_state(config.database).transaction() as tx:
         adapters = {f"v{row['version']}": row["adapter_path"] for row in tx.rows("list_versions")}
     found = {}
     for name, adapter in {"base": None, **adapters}.items():
         outputs = answers(config, prompts, adapter, on_progress)
-        found[name] = sum(map(scorer, outputs, truths)) / len(truths)
+        found[name] = sum(score.is_right for score in score_all(config, outputs, truths)) / len(truths)
     return found
 
 

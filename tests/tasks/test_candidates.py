@@ -20,7 +20,7 @@ from tasks.db import Row, State
 from tasks.errors import FlywheelError, LeaseLostError
 from tasks.rounds import Round, open_or_resume, read_evidence
 from tasks.score import make_canonical
-from tasks.scorer_options import ScorerConfig
+from tasks.scorer_options import ExactScorer
 from tasks.snapshot_card import card_lines
 from tasks.snapshots import read_conversations
 from tests.conftest import (
@@ -80,7 +80,7 @@ def test_of_better_and_worse_answers_the_most_frequent_come_first() -> None:
 def test_calls_of_tools_are_ranked_as_they_are_held() -> None:
     """The sign that announces them is white space to Python."""
     calls = held_answer({"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]})
-    same = make_canonical(ScorerConfig(type="exact"))
+    same = make_canonical(ExactScorer(type="exact"))
     assert rank(whole(calls, " no\n"), calls_tools, same) == Ranked([calls], ["no"])
 
 

@@ -303,6 +303,7 @@ ROW: dict[str, dict[str, Any]] = {
                    "is_whole": True},
     "case_results": {"round_id": 1, "role": "champion", "model_version": "base", "case_id": "x", "output": "",
                      "score": 1.0, "is_right": True},
+    "judgements": {"question_hash": "h", "mode": "pairwise", "model": "m", "reply": "", "judged_at": NOW},
     "versions": {"version": "1", "round_id": 1, "snapshot_hash": "h", "adapter_path": "p", "adapter_sha256": "a",
                  "created_at": NOW},
     "reference_pins": {"pinned_by": "person:m", "reason": "r", "pinned_at": NOW},
@@ -322,7 +323,7 @@ KEYS = {
     "cluster_labels": ["cluster_id", "set_at"], "contradictions": ["signal_id", "kind"],
     "opposite_preferences": ["content_hash"],
     "retractions": ["retraction_id"], "details": ["content_hash"],
-    "candidates": ["input_hash", "sampled_by", "place"],
+    "candidates": ["input_hash", "sampled_by", "place"], "judgements": ["question_hash"],
     "proposals": ["signal_id", "rule"], "signal_uses": ["signal_id", "set_at"],
 }  # fmt: skip
 UNACCEPTABLE = [
@@ -339,6 +340,8 @@ UNACCEPTABLE = [
     ("rounds", {"verdict": "maybe"}),
     ("case_results", {"role": "judge"}),
     ("case_results", {"score": 1.5}),
+    ("judgements", {"mode": "listwise"}),
+    ("judgements", {"verdict": "both"}),
     ("promotions", {"event": "undone"}),
     ("cluster_changes", {"kind": "vanished"}),
     ("contradictions", {"kind": "other input"}),

@@ -12,12 +12,16 @@ from tasks.config import Config
 from tests.conftest import make_config
 
 BETTER = {"task": "better_answer", "scorer": {"type": "none"}}
+JUDGE = {"type": "judge", "address": "http://judge/v1", "model": "m", "mode": "pairwise", "rubric": "Be right."}
 
 
 def test_each_task_has_the_method_that_fits(tmp_path: Path) -> None:
     assert make_config(tmp_path).training_method == "sft"
     assert make_config(tmp_path, method="sft_then_dpo").training_method == "sft_then_dpo"
     assert make_config(tmp_path, **BETTER).training_method == "dpo"
+    assert make_config(tmp_path, **BETTER | {"scorer": JUDGE}).training_method == "dpo"
+    assert make_config(tmp_path, scorer=JUDGE).training_method == "sft"
+    assert make_config(tmp_path, scorer=JUDGE | {"mode": "pointwise"}).training_method == "sft"
 
 
 @pytest.mark.parametrize(
@@ -34,6 +38,13 @@ def test_each_task_has_the_method_that_fits(tmp_path: Path) -> None:
         (BETTER | {"method": "sft"}, "freezes one phrasing", "use dpo"),
         (BETTER | {"method": "sft_then_dpo"}, "freezes one phrasing", "use dpo"),
         (BETTER | {"scorer": {"type": "exact"}}, "task better_answer has none", "use scorer: {type: none}"),
+        (BETTER | {"scorer": JUDGE | {"mode": "pointwise"}}, "task better_answer has none", "mode: pairwise"),
+        (BETTER | {"scorer": {"type": "exact"}}, "task better_answer has none", "or a judge with mode: pairwise"),
+        (
+            {"scorer": JUDGE, "method": "sft_then_dpo", "candidates": {}},
+            "please what judges it afterwards",
+            "use another scorer, or remove candidates",
+        ),
         ({"dpo": {"beta": 0}}, "nothing holds the model to its reference", "usual are 0.01 to 0.5"),
         ({"dpo": {"beta": -0.1}}, "nothing holds the model to its reference", "usual are 0.01 to 0.5"),
         ({"dpo": {"loss_type": ["sft"]}}, "learns nothing from the rejected answers", "add sigmoid"),

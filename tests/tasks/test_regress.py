@@ -38,11 +38,13 @@ def test_answers_are_judged_by_the_workloads_scorer(tmp_path: Path) -> None:
     cases = [{"case_id": "x", "expected": '{"a": 1}'}, {"case_id": "y", "expected": '{"a": 2}'}]
     outputs = {"champion": {"x": '{"a":1}', "y": "no"}, "challenger": {"x": '{"a": 1} ', "y": '{"a":2}'}}
     answerers = {"champion": "hash of base", "challenger": "hash of adapter"}
-    found = _judge(workload.config, workload.open(), cases, outputs, answerers).to_dicts()
+    frame, evidence = _judge(workload.config, workload.open(), cases, outputs, answerers)
+    assert evidence == {}
+    found = frame.to_dicts()
     assert {r["role"]: r["answered_by"] for r in found} == answerers
-    assert [(r["role"], r["case_id"], r["is_right"], r["model_version"]) for r in found] == [
-        ("champion", "x", True, "base"), ("champion", "y", False, "base"),
-        ("challenger", "x", True, "round 1"), ("challenger", "y", True, "round 1"),
+    assert [(r["role"], r["case_id"], r["score"], r["is_right"], r["is_valid"], r["model_version"]) for r in found] == [
+        ("champion", "x", 1.0, True, True, "base"), ("champion", "y", 0.0, False, False, "base"),
+        ("challenger", "x", 1.0, True, True, "round 1"), ("challenger", "y", 1.0, True, True, "round 1"),
     ]  # fmt: skip
 
 

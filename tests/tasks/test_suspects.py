@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.scorer_options import ScorerConfig
+from tasks.scorer_options import ExactScorer, JsonFieldsScorer, ScorerConfig
 from tasks.suspects import Answer, _folds, find_suspects, labels_by_field, word_features
 
-EXACT, FIELDS = ScorerConfig(type="exact"), ScorerConfig(type="json_fields")
+EXACT, FIELDS = ExactScorer(type="exact"), JsonFieldsScorer(type="json_fields")
 WORDS = {
     "shipping": ("parcel", "courier", "delivery", "tracking", "shipped", "address"),
     "account": ("password", "login", "email", "locked", "profile", "username"),
