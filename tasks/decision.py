@@ -98,16 +98,18 @@ class Decision:
 
 
 def decide(tally: Tally, config: GateConfig) -> Decision:
-    """The verdict on a challenger."""
+    """The verdict on a challenger.
+
+    Where scores are relative, what lost is not wrong, and rules about right answers say nothing.
+    """
     findings = [
         *_scarce(tally, config),
         _superiority(tally, config),
         _not_inferior("anchor", tally.anchor, config),
         *([_not_inferior("reference", tally.reference, config)] if tally.reference else []),
         *_slice_harm(tally.slices, config),
-        _negative_flips(tally, config),
         *_protected(tally.protected),
-        *_fixes(tally, config),
+        *([] if tally.is_relative else [_negative_flips(tally, config), *_fixes(tally, config)]),
         *_outputs(tally, config),
         *(Finding("doubts", "open", doubt) for doubt in tally.doubts),
     ]
@@ -265,7 +267,7 @@ def _fixes(tally: Tally, config: GateConfig) -> Iterator[Finding]:
 def _outputs(tally: Tally, config: GateConfig) -> Iterator[Finding]:
     """Outputs are of the right form as often as before, and not longer, within the margins."""
     level = 1.0 - config.confidence
-    if tally.validity:
+    if tally.validity and not tally.is_relative:
         strata, kinds = (Stratum(1.0, tally.validity),), {"held-out cases": tally.validity}
         yield _tested("valid outputs", strata, -config.invalid_margin, level, kinds, config)
     if tally.lengths.units:

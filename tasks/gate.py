@@ -27,6 +27,7 @@ from tasks.paired import estimate
 from tasks.reasons import reasons, remarks, sentence
 from tasks.records import sha256, user_text
 from tasks.rounds import Round, held_row, record_evidence, writing
+from tasks.scorer_options import JudgeScorer
 
 MIN_JUDGED = 30
 ODD_Z = 6.0
@@ -94,6 +95,7 @@ def _facts(tx: Transaction, config: Config, round_: Round, judged: Sequence[Row]
         nights=1 + tx.rows("count_nights", round_id=round_.round_id)[0]["nights"],
         slice_rates=_slice_rates(tx.rows("count_window_slices", **window)),
         judged={row["producer"]: (row["judged"], row["failures"]) for row in judged},
+        is_relative=isinstance(config.scorer, JudgeScorer) and config.scorer.mode == "pairwise",
         doubts=_doubts(config, before.get("judge")),
     )
 

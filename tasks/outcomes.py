@@ -69,7 +69,8 @@ class Facts(Model):
     `nights`: rounds judged against this champion, this one included. `slice_rates`: share of a slice's calls that
     failed, by `name=value`. `judged`: for each producer how many calls they judged and how many of those failed.
     `protected`: slices, as `name=value`, in which each negative flip needs a person. `doubts`: reasons to let a person
-    decide whatever the cases say.
+    decide whatever the cases say. `is_relative`: scores say which of two answers is better (1, 0.5, 0), and right is
+    what won, so that nothing is right by itself.
     """
 
     calls: int
@@ -78,6 +79,7 @@ class Facts(Model):
     slice_rates: dict[str, float] = Field(default_factory=dict)
     judged: dict[str, tuple[int, int]] = Field(default_factory=dict)
     protected: tuple[str, ...] = ()
+    is_relative: bool = False
     doubts: tuple[str, ...] = ()
 
 
@@ -153,6 +155,7 @@ class Tally(Model):
     without: dict[str, Production] = Field(default_factory=dict)
     lost_in: dict[str, Share] = Field(default_factory=dict)
     prompted: tuple[Prompted, ...] = ()
+    is_relative: bool = False
     doubts: tuple[str, ...] = ()
 
 
@@ -166,7 +169,7 @@ def tally(cases: Sequence[Case], facts: Facts, config: GateConfig) -> Tally:
     confirmed = [case for case in steady if case.tier == "unseen" and case.is_new and case.stratum == "success"]
     is_enough = len({unit_of[case.case_id] for case in confirmed}) >= config.min_cases
     # Of anchor only what the champion gets right: the rest of it is no sample of production's successes.
-    success = confirmed if is_enough else [case for case in anchor if case.champion.is_right]
+    success = confirmed if is_enough else [case for case in anchor if facts.is_relative or case.champion.is_right]
     held_out = _once([*failure, *success, *anchor])
     rate = facts.failures / max(1, facts.calls)
 
@@ -209,6 +212,7 @@ def tally(cases: Sequence[Case], facts: Facts, config: GateConfig) -> Tally:
         without=_without(facts, production),
         lost_in=_lost_in(steady),
         prompted=tuple(_prompted(failure)),
+        is_relative=facts.is_relative,
         doubts=facts.doubts,
     )
 

@@ -182,6 +182,15 @@ def test_what_a_person_has_to_decide_is_held() -> None:
     assert judged(doubts=("the judge is not trusted",)).verdict == "hold"
 
 
+def test_where_scores_are_relative_what_lost_is_not_wrong() -> None:
+    """Half of the answers are better and a quarter worse: progress, and no negative flip of anything that was right."""
+    parts = production(counts(500, 250, 1000), counts(400, 200, 800))
+    relative = {"production": parts, "anchor": counts(500, 250, 1000), "is_relative": True}
+    decision = judged(**relative, negative_flips=flips(200), validity=counts(0, 90, 1000), fixed=Share(count=1, of=9))
+    assert decision.verdict == "promote"
+    assert set(states(decision)) == {"superiority", "anchor"}
+
+
 def test_the_budget_is_spent_over_the_nights() -> None:
     levels = [level_of_night(night, 0.02) for night in range(1, 200_000)]
     assert levels == sorted(levels, reverse=True)

@@ -63,6 +63,14 @@ def test_without_confirmed_calls_what_the_champion_gets_right_of_anchor_stands_i
     assert found.anchor == {-1.0: 1, 0.0: 1, 1.0: 1}
 
 
+def test_where_scores_are_relative_all_of_anchor_stands_in() -> None:
+    won, lost, tie = Answer(1.0, True), Answer(0.0, False), Answer(0.5, False)
+    facts = FACTS.model_copy(update={"is_relative": True})
+    judged = [anchor("b", champion=won, challenger=lost), anchor("c", champion=lost, challenger=won)]
+    found = count(case("a"), *judged, anchor("d", champion=tie, challenger=tie), facts=facts)
+    assert found.production.success == {-1.0: 1, 0.0: 1, 1.0: 1}
+
+
 def test_near_duplicates_are_one_unit_with_their_mean() -> None:
     twins = [case("a", group="g"), case("b", after=False, group="g"), case("c")]
     assert count(*twins).production.failure == {0.5: 1, 1.0: 1}
