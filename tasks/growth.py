@@ -1,9 +1,10 @@
 """How large a tier of the suite may become: above its bound, cases are retired, the oldest redundant ones first.
 
 What a tier measures must not change with its size. So its cases fall into strata: failure or success, the class of
-failures, and the expected answer where a tier has LABELS different ones or fewer. A stratum's share of the bound is its
-share of the cases, but one at least. Within a stratum, those go first whose group of near-duplicates has another case
-in the tier, the oldest first; after them the oldest. Cases in protected slices stay.
+failures, and the expected answer where those are labels: so few that there are CASES_A_LABEL cases to one, on average,
+or more. A stratum's share of the bound is its share of the cases, but one at least. Within a stratum, those go first
+whose group of near-duplicates has another case in the tier, the oldest first; after them the oldest. Cases in protected
+slices stay.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 from tasks.db import Row
 
-LABELS = 100
+CASES_A_LABEL = 10
 REDUNDANT = "above suite.max_cases: a near-duplicate of another case"
 OLDEST = "above suite.max_cases: among the oldest of its kind"
 BEYOND_BOUND = (REDUNDANT, OLDEST)
@@ -35,11 +36,11 @@ class Member:
 def members(cases: Sequence[Row], canonical: Callable[[str], str]) -> list[Member]:
     """The active cases of one tier with their strata; `canonical` spells equal answers alike."""
     answers = [canonical(case["expected"]) for case in cases]
-    few = len(set(answers)) <= LABELS
+    are_labels = len(set(answers)) * CASES_A_LABEL <= len(cases)
     return [
         Member(
             case["case_id"],
-            (case["stratum"] or "", case["cluster_id"] or "", answer if few else ""),
+            (case["stratum"] or "", case["cluster_id"] or "", answer if are_labels else ""),
             case["group_hash"],
             case["added_round"],
             case["is_protected"],

@@ -25,6 +25,7 @@ from tasks.engine import adapter_rank, adapter_request, answerer, checked_adapte
 from tasks.errors import FlywheelError
 from tasks.rounds import Round, held_row, record_evidence, writing
 from tasks.score import make_scorer
+from tasks.suite import active_cases
 
 ROLES = ("champion", "challenger")
 CHUNK = 512
@@ -135,7 +136,7 @@ def regress(config: Config, round_: Round, on_progress: Progress | None = None) 
         FlywheelError: an adapter is not the one that was recorded or belongs to another base, or see `main`.
     """
     with State(config.database).transaction() as tx:
-        cases = tx.rows("list_active_cases", round_id=round_.round_id)
+        cases = active_cases(tx, config, round_.round_id)
         adapters = _adapters(tx, round_)
         for adapter in filter(None, adapters.values()):
             check_base(Path(adapter), config.model.base)
