@@ -23,6 +23,7 @@ from tasks.config import Config
 from tasks.db import Row, State, Transaction
 from tasks.engine import adapter_rank, adapter_request, answerer, checked_adapter, read_calls, start_engine
 from tasks.errors import FlywheelError
+from tasks.leaks import guard
 from tasks.rounds import Round, held_row, record_evidence, writing
 from tasks.score import make_scorer
 from tasks.suite import active_cases
@@ -135,6 +136,7 @@ def regress(config: Config, round_: Round, on_progress: Progress | None = None) 
     Raises:
         FlywheelError: an adapter is not the one that was recorded or belongs to another base, or see `main`.
     """
+    guard(config, round_)
     with State(config.database).transaction() as tx:
         cases = active_cases(tx, config, round_.round_id)
         adapters = _adapters(tx, round_)
