@@ -45,9 +45,9 @@ def guard(config: Config, round_: Round) -> dict[str, Any]:
             retire(tx, round_, found)
         if left := find_leaks(config, round_, trained):
             raise FlywheelError(
-                f"round {round_.round_id} would be judged on what it was trained on: {len(left)} held-out cases "
-                f"overlap its snapshot and could not be left out ({', '.join(sorted(left)[:NAMED])}); give the round "
-                f"up with `flywheel abandon --config FILE`, and run another"
+                f"round {round_.round_id} would be judged on what it was trained on: held-out cases overlap its "
+                f"snapshot and could not be left out, {len(left)} in all ({', '.join(sorted(left)[:NAMED])}); give the "
+                f"round up with `flywheel abandon --config FILE`, and run another"
             )
     with State(config.database).transaction() as tx:
         held_at(tx, round_, "regress")
