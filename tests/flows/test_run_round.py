@@ -117,7 +117,9 @@ def test_the_suite_has_every_case_once_for_both_models(finished: tuple[Config, P
 
 
 def test_nothing_that_is_evaluated_was_trained_on(finished: tuple[Config, Path, dict[str, Any]]) -> None:
-    config, _, _ = finished
+    config, _, evidence = finished
+    assert evidence["leaks"]["rows"] == evidence["snapshot"]["rows"]
+    assert evidence["leaks"]["left_out"] == {}
     trained = {row["input_hash"] for row in lineage(config, "1")["rows"]}
     with State(config.database).transaction() as tx:
         cases = active_cases(tx, config, 1)
