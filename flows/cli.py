@@ -344,6 +344,22 @@ def use(
     typer.echo(f"{decided} is {'trained on' if train else 'left out'} from now on, whatever rules propose.")
 
 
+@app.command()
+def suite(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """The regression suite: its cases by tier, its hash and its bound, and what was retired and why."""
+    with _one_line_errors(config):
+        from tasks.config import load_config
+        from tasks.suite import read_suite
+
+        found = read_suite(load_config(config))
+    if as_json:
+        _print_json(found)
+    else:
+        from flows.tables import print_suite
+
+        print_suite(found)
+
+
 clusters = typer.Typer(help="Classes of failures, and what they are called.", no_args_is_help=True)
 app.add_typer(clusters, name="clusters")
 

@@ -167,6 +167,48 @@ def print_proposals(rows: list[dict[str, Any]], options: str = "", console: Cons
     console.print(f"To decide: flywheel use SIGNAL --train|--leave-out --by YOU --reason WHY{escape(options)}")
 
 
+def print_suite(suite: dict[str, Any], console: Console | None = None) -> None:
+    """What each tier of the suite holds, which version of it that is, and what was retired in which round."""
+    console = console or Console(highlight=False)
+    if not suite["cases"]:
+        console.print("The suite has no cases; a round adds them.")
+    else:
+        cases = _counted(sum(row["cases"] for row in suite["cases"]), "case")
+        console.print(
+            f"[bold]{suite['workload']}[/bold], as of round {suite['round']}: {cases}, version "
+            f"{suite['suite_hash'][:12]} ({_counted(len(suite['versions']), 'version')} so far)"
+        )
+        table = Table("tier", "stratum", "cases", "protected", box=None, pad_edge=False)
+        for row in suite["cases"]:
+            table.add_row(row["tier"], row["stratum"] or "-", str(row["cases"]), str(row["protected"]))
+        console.print(table)
+    for tier in _overfull(suite):
+        console.print(
+            f"[yellow]{tier} has as many protected cases as suite.max_cases allows, or more, so that no other stays: "
+            f"raise it, or protect less[/yellow]"
+        )
+    if suite["retired"]:
+        table = Table("retired in", "tier", "cases", "why", box=None, pad_edge=False)
+        for row in suite["retired"][-SHOWN_ROWS:]:
+            place = (f"round {row['retired_round']}", row["tier"], str(row["cases"]))
+            table.add_row(*place, escape(plain(row["reason"], 160)))
+        console.print(table)
+        if len(suite["retired"]) > SHOWN_ROWS:
+            console.print(f"The last {SHOWN_ROWS} of {len(suite['retired'])} are shown, all of them with --json.")
+    console.print(
+        f"A tier holds {_counted(suite['max_cases'], 'case')} at most (suite.max_cases); of more, copies go first, "
+        f"then the oldest of their kind."
+    )
+
+
+def _overfull(suite: dict[str, Any]) -> list[str]:
+    """Tiers in which there is no room beside the protected cases."""
+    protected = Counter[str]()
+    for row in suite["cases"]:
+        protected[row["tier"]] += row["protected"]
+    return sorted(tier for tier, cases in protected.items() if cases >= suite["max_cases"])
+
+
 def print_lineage(lineage: dict[str, Any], options: str = "", console: Console | None = None) -> None:
     """What a version is made of, by kind, source and producer; the rows themselves are in the JSON."""
     console = console or Console(highlight=False)

@@ -95,6 +95,7 @@ def _facts(tx: Transaction, config: Config, round_: Round, judged: Sequence[Row]
         nights=1 + tx.rows("count_nights", round_id=round_.round_id)[0]["nights"],
         slice_rates=_slice_rates(tx.rows("count_window_slices", **window)),
         judged={row["producer"]: (row["judged"], row["failures"]) for row in judged},
+        protected=tuple(f"{part.slice}={part.value}" for part in config.suite.protected),
         is_relative=isinstance(config.scorer, JudgeScorer) and config.scorer.mode == "pairwise",
         doubts=_doubts(config, before.get("judge")),
     )

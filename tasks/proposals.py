@@ -261,7 +261,7 @@ def decide_use(config: Config, signal_id: str, use: Use, producer: str, reason: 
             )
         values = {"use": use, "set_by": producer, "reason": reason.strip(), "set_at": now()}
         tx.run("insert_signal_use", signal_id=signal["signal_id"], **values)
-        tx.run("set_correction_uses")
+        tx.run("set_correction_uses", verified_by=list(config.suite.verified_by))
         return str(signal["signal_id"])
 
 

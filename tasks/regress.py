@@ -24,7 +24,9 @@ from tasks.config import Config
 from tasks.db import Row, State, Transaction
 from tasks.engine import adapter_rank, adapter_request, answerer, checked_adapter, read_calls, start_engine
 from tasks.errors import FlywheelError
+from tasks.leaks import guard
 from tasks.rounds import Round, held_row, record_evidence, writing
+from tasks.suite import active_cases
 
 ROLES = ("champion", "challenger")
 CHUNK = 512
@@ -134,8 +136,9 @@ def regress(config: Config, round_: Round, on_progress: Progress | None = None) 
     Raises:
         FlywheelError: an adapter is not the one that was recorded or belongs to another base, or see `main`.
     """
+    guard(config, round_)
     with State(config.database).transaction() as tx:
-        cases = tx.rows("list_active_cases", round_id=round_.round_id)
+        cases = active_cases(tx, config, round_.round_id)
         adapters = _adapters(tx, round_)
         for adapter in filter(None, adapters.values()):
             check_base(Path(adapter), config.model.base)

@@ -168,6 +168,18 @@ def held_row(tx: Transaction, round_: Round) -> Row:
     return row
 
 
+def held_at(tx: Transaction, round_: Round, stage: str) -> Row:
+    """The round's row, if this runner still holds it and it is at the stage.
+
+    Raises:
+        LeaseLostError: another runner has taken it over, or has finished the stage.
+    """
+    row = held_row(tx, round_)
+    if row["stage"] != stage:
+        raise LeaseLostError(f"round {round_.round_id} is at {row['stage']}, not at {stage}; run it again")
+    return row
+
+
 @contextlib.contextmanager
 def writing(config: Config, round_: Round, stage: str) -> Iterator[Transaction]:
     """A transaction in which a stage writes its results; at its end the round has moved on to the next stage.
@@ -176,9 +188,7 @@ def writing(config: Config, round_: Round, stage: str) -> Iterator[Transaction]:
         LeaseLostError: another runner has taken the round over.
     """
     with State(config.database).transaction() as tx:
-        row = held_row(tx, round_)
-        if row["stage"] != stage:
-            raise LeaseLostError(f"round {round_.round_id} is at {row['stage']}, not at {stage}; run it again")
+        row = held_at(tx, round_, stage)
         yield tx
         moment = now()
         timings = json.loads(held_row(tx, round_)["evidence"]).get("timings", {})

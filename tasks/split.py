@@ -20,6 +20,7 @@ from tasks.db import Row, State
 from tasks.duplicates import components
 from tasks.proposals import propose, store
 from tasks.rounds import Round, record_evidence, writing
+from tasks.suite import update_suite
 
 if TYPE_CHECKING:
     import polars as pl
@@ -177,18 +178,15 @@ def split(config: Config, round_: Round) -> dict[str, int]:
         pairs = [(row["left_hash"], row["right_hash"]) for row in tx.rows("list_near_duplicates")]
     proposed = propose(config, round_)
     drawn = draw_sides(newcomers, pairs, old, config.split)
-    retired = crossings(pairs, old | drawn)
+    crossed = crossings(pairs, old | drawn)
     with writing(config, round_, "split") as tx:
         if drawn:
             tx.load("insert_sides", _frame(drawn), round_id=round_.round_id)
         found = store(tx, config, proposed, round_.pinned_seq)
-        tx.run("set_correction_uses")
-        tx.run("retire_crossing_cases", hashes=retired, round_id=round_.round_id)
-        tx.run("retire_excluded_cases", round_id=round_.round_id, pinned_seq=round_.pinned_seq)
-        tx.run("insert_regression_cases", round_id=round_.round_id, pinned_seq=round_.pinned_seq, copies=COPIES)
+        tx.run("set_correction_uses", verified_by=list(config.suite.verified_by))
+        update_suite(tx, config, round_, crossed, COPIES)
         counts = {row["side"]: row["inputs"] for row in tx.rows("count_sides", round_id=round_.round_id)}
-        suite = tx.rows("count_suite", round_id=round_.round_id)
-        record_evidence(tx, round_, sides=counts, suite=suite, proposals=found)
+        record_evidence(tx, round_, sides=counts, proposals=found)
     return counts
 
 

@@ -29,6 +29,7 @@ from tasks.db import State
 from tasks.rounds import Round, open_or_resume, record_evidence, writing
 from tasks.screen import screen
 from tasks.split import split
+from tasks.suite import active_cases
 
 Record = dict[str, Any]
 
@@ -199,7 +200,7 @@ class Workload:
         import polars as pl
 
         with State(self.config.database).transaction() as tx:
-            cases = tx.rows("list_active_cases", round_id=round_.round_id)
+            cases = active_cases(tx, self.config, round_.round_id)
             frame = pl.DataFrame(
                 [
                     {

@@ -1,11 +1,13 @@
--- Parameters: $round_id, $pinned_seq, $copies. New cases, one a group of near-duplicates and answer, and no more than
--- `copies` of a group in one tier: fixed for corrections that are trained on, unseen for held-out production rows,
--- anchor for held-out given demonstrations. What is withheld from training is no fixed case, and no case at all where its
--- answer is in doubt. A case whose answer stands again, after it was doubted or taken back, is another version of it.
+-- Parameters: $round_id, $pinned_seq, $copies, $verified_by (patterns of producers), $leaked and $beyond_bound (reasons
+-- that cases were retired for). New cases, one a group of near-duplicates and answer, and no more than `copies` of a group
+-- in one tier: fixed for corrections that are trained on, unseen for held-out production rows, anchor for held-out given
+-- demonstrations. A held-out case needs a trusted producer behind its answer. What is withheld from training is no fixed
+-- case, and no case at all where its answer is in doubt. A case whose answer stands again, after it was doubted or taken
+-- back, is another version of it; what was too near to training rows never comes back, nor does what was too much.
 insert into regression_cases by name
 with candidates as (
     select
-        signals.*,
+        signals.* replace (coalesce(verified.verified_by, signals.producer) as producer),
         sides.group_hash,
         case
             when sides.side = 'train' and signals.signal = 'correction' then 'fixed'
@@ -15,25 +17,24 @@ with candidates as (
     from signals_at($pinned_seq) as signals
     join sides using (input_hash)
     left join withheld using (signal_id)
+    left join verified_at($pinned_seq, $verified_by) as verified using (signal_id)
     where signals.excluded_because is null
       and (withheld.signal_id is null or (not withheld.is_wrong and sides.side <> 'train'))
+      and (verified.signal_id is not null or sides.side = 'train')
+      and input_hash not in (
+          select input_hash from regression_cases where list_contains($leaked, retired_because)
+      )
 ),
 
 closed as (
-    select signal_id
-    from regression_cases
-    where retired_round is null or retired_because = 'near-duplicate of a training row'
-),
-
-active as (
-    select sides.group_hash, regression_cases.tier, regression_cases.expected
+    select regression_cases.signal_id, sides.group_hash, regression_cases.tier, regression_cases.expected
     from regression_cases
     join sides using (input_hash)
-    where regression_cases.retired_round is null
+    where regression_cases.retired_round is null or list_contains($beyond_bound, regression_cases.retired_because)
 ),
 
 taken as (
-    select group_hash, tier, count(*) as cases from active group by group_hash, tier
+    select group_hash, tier, count(*) as cases from closed group by group_hash, tier
 ),
 
 one_an_answer as (
@@ -41,10 +42,10 @@ one_an_answer as (
         candidates.*,
         max(ingest_seq) over (partition by group_hash, tier, answer) as last_seq
     from candidates
-    anti join active
-        on candidates.group_hash = active.group_hash
-        and candidates.tier = active.tier
-        and candidates.answer = active.expected
+    anti join closed
+        on candidates.group_hash = closed.group_hash
+        and candidates.tier = closed.tier
+        and candidates.answer = closed.expected
     where tier is not null
       and signal_id not in (select signal_id from closed)
     qualify row_number() over (partition by group_hash, tier, answer order by signal_id) = 1

@@ -1,6 +1,6 @@
--- Parameters: $hashes (list), $round_id. Held-out cases that turned out to be near-duplicates of training rows.
+-- Parameters: $hashes (list), $reason, $round_id. Held-out cases that turned out to be near-duplicates of training rows.
 update regression_cases
-set retired_round = $round_id, retired_because = 'near-duplicate of a training row'
+set retired_round = $round_id, retired_because = $reason
 where retired_round is null
   and tier <> 'fixed'
   and input_hash in (select unnest($hashes));

@@ -1,13 +1,26 @@
--- Parameters: $round_id, $pinned_seq. Cases whose answer does not stand any more: the correction was superseded,
--- contradicted or retracted, the confirmed call was corrected or thumbed down, or its answer is in doubt.
+-- Parameters: $round_id, $pinned_seq, $verified_by (patterns of producers). Cases whose answer does not stand any more: the
+-- correction was superseded, contradicted or retracted, the confirmed call was corrected or thumbed down, its answer is in
+-- doubt, or, of a held-out case, nobody who is trusted stands behind it.
 update regression_cases
 set retired_round = $round_id, retired_because = coalesce(final.excluded_because, 'its answer was found wrong')
 from (
-    select regression_cases.case_id, coalesce(signals.excluded_because, withheld.reason) as excluded_because
+    select
+        regression_cases.case_id,
+        coalesce(
+            signals.excluded_because, withheld.reason,
+            case when signals.signal_id is not null then 'no trusted producer stands behind its answer' end
+        ) as excluded_because
     from regression_cases
     left join signals_at($pinned_seq) as signals using (signal_id)
     left join withheld on withheld.signal_id = signals.signal_id and withheld.is_wrong
+    left join verified_at($pinned_seq, $verified_by) as verified
+        on verified.signal_id = signals.signal_id
     where regression_cases.retired_round is null
-      and (signals.signal_id is null or signals.excluded_because is not null or withheld.signal_id is not null)
+      and (
+          signals.signal_id is null
+          or signals.excluded_because is not null
+          or withheld.signal_id is not null
+          or (verified.signal_id is null and regression_cases.tier <> 'fixed')
+      )
 ) as final
 where regression_cases.case_id = final.case_id;

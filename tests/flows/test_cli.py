@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from flows.cli import _is_not_said_again, _show_collected, app
-from flows.tables import print_lineage, print_status
+from flows.tables import print_lineage, print_status, print_suite
 from tasks.blend import blend
 from tasks.collect import Collected
 from tasks.db import State
@@ -126,6 +126,7 @@ def test_help_is_instant_and_imports_nothing_heavy() -> None:
         "use",
         "gate",
         "reference",
+        "suite",
     ],
 )
 def test_each_command_explains_itself(command: str) -> None:
@@ -156,6 +157,7 @@ COMMANDS: list[list[str]] = [
     ["lineage", "1"],
     ["promote", "1", "--by", "maria", "--reason", "better"],
     ["abandon"],
+    ["suite"],
 ]
 
 
@@ -248,6 +250,44 @@ def test_tables_for_people(registered: Workload) -> None:
     shown = flywheel("lineage", "1", "--config", config_of(registered)).stdout
     assert "person:maria" in shown
     assert "rule:seed" in shown
+
+
+def test_the_suite_for_programs_and_for_people(registered: Workload) -> None:
+    config = config_of(registered)
+    found = json.loads(flywheel("suite", "--json", "--config", config).stdout)
+    assert found.keys() == {"workload", "round", "suite_hash", "max_cases", "cases", "retired", "versions"}
+    assert {(row["tier"], row["stratum"]) for row in found["cases"]} == {
+        ("fixed", "failure"), ("unseen", "failure"), ("unseen", "success"), ("anchor", None)
+    }  # fmt: skip
+    shown = " ".join(flywheel("suite", "--config", config).stdout.split())
+    cases = sum(row["cases"] for row in found["cases"])
+    assert f"tickets, as of round 1: {cases} cases, version {found['suite_hash'][:12]} (1 version so far)" in shown
+    assert "A tier holds 5000 cases at most (suite.max_cases)" in shown
+    assert "retired in" not in shown
+
+
+def test_a_suite_that_was_cut_back_says_what_went_and_why(tmp_path: Path) -> None:
+    workload = make_workload(tmp_path, suite={"max_cases": 3, "protected": [{"slice": "tier", "value": "gold"}]})
+    config = config_of(workload)
+    workload.collect("a", [inference("i")])
+    assert "The suite has no cases; a round adds them." in flywheel("suite", "--config", config).stdout
+    gold = [record for n in range(20) for record in (inference(f"g{n}", tier="gold"), correction(f"g{n}", f"r{n}"))]
+    workload.collect("b", [*gold, *traffic(9, prefix="x")])
+    workload.close(workload.to_split())
+    shown = " ".join(flywheel("suite", "--config", config).stdout.split())
+    assert "round 1 fixed" in shown
+    assert "above suite.max_cases: among the oldest of its kind" in shown
+    assert "fixed has as many protected cases as suite.max_cases allows, or more, so that no other stays" in shown
+
+
+@pytest.mark.parametrize("text", ["[/bold]", "[red]x[/red]"])
+def test_a_reason_with_square_brackets_is_text(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    retired = [{"retired_round": 1, "tier": "unseen", "reason": text, "cases": 1}]
+    suite = {"workload": "t", "round": 1, "suite_hash": "a" * 64, "max_cases": 1, "cases": [], "versions": []}
+    print_suite(suite | {"retired": retired * 60})
+    shown = capsys.readouterr().out
+    assert text in shown
+    assert "The last 50 of 60 are shown, all of them with --json." in shown
 
 
 def test_an_unknown_version_is_not_promoted(registered: Workload) -> None:

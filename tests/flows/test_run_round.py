@@ -18,6 +18,7 @@ from tasks.config import Config, RoundRequest
 from tasks.db import State
 from tasks.lineage import lineage, status
 from tasks.snapshots import read_snapshot
+from tasks.suite import active_cases
 
 ROOT = Path(__file__).resolve().parents[2]
 # The round itself is the first test's fixture; on a busy machine it takes minutes.
@@ -116,10 +117,12 @@ def test_the_suite_has_every_case_once_for_both_models(finished: tuple[Config, P
 
 
 def test_nothing_that_is_evaluated_was_trained_on(finished: tuple[Config, Path, dict[str, Any]]) -> None:
-    config, _, _ = finished
+    config, _, evidence = finished
+    assert evidence["leaks"]["rows"] == evidence["snapshot"]["rows"]
+    assert evidence["leaks"]["left_out"] == {}
     trained = {row["input_hash"] for row in lineage(config, "1")["rows"]}
     with State(config.database).transaction() as tx:
-        cases = tx.rows("list_active_cases", round_id=1)
+        cases = active_cases(tx, config, 1)
         pairs = tx.rows("list_near_duplicates")
     held_out = {case["input_hash"] for case in cases if case["tier"] != "fixed"}
     assert not trained & held_out

@@ -80,6 +80,11 @@ def refusal(folder: Path, data: Any) -> str:
         ({"trainer": {"learning_rate": -1}}, "trainer.learning_rate"),
         ({"trainer": {"learning_rate": "fast"}}, "trainer.learning_rate"),
         ({"trainer": "fast"}, "trainer"),
+        ({"suite": {"max_case": 9}}, "suite.max_case: unknown key"),
+        ({"suite": {"max_cases": 0}}, "suite.max_cases: Input should be greater than or equal to 1, got 0"),
+        ({"suite": {"verified_by": ["maria"]}}, "suite.verified_by.0: String should match pattern"),
+        ({"suite": {"verified_by": []}}, "suite.verified_by: Tuple should have at least 1 item"),
+        ({"suite": {"protected": [{"slice": "tier", "weight": 5}]}}, "suite.protected.0.value: this key is missing"),
     ],
 )
 def test_a_wrong_key_is_named_with_what_is_wrong(tmp_path: Path, change: dict[str, Any], expected: str) -> None:

@@ -293,6 +293,8 @@ ROW: dict[str, dict[str, Any]] = {
     "sides": {"input_hash": "h", "side": "train", "reason": "drawn", "group_hash": "h", "round_id": 1},
     "regression_cases": {"case_id": "x", "input": "[]", "input_hash": "h", "expected": "r", "tier": "unseen",
                          "slices": "{}", "signal_id": "x", "producer": "person:m", "source": "s", "added_round": 1},
+    "suite_versions": {"suite_hash": "h", "first_round": 1, "fixed": 1, "unseen": 1, "anchor": 1, "protected": 0,
+                       "created_at": NOW},
     "snapshots": {"snapshot_hash": "h", "round_id": 1, "path": "p", "rows": 1, "created_at": NOW},
     "snapshot_rows": {"snapshot_hash": "h", "position": 0, "signal": "correction", "signal_id": "x",
                       "input_hash": "h", "content_hash": "c", "source": "s", "producer": "person:m"},
@@ -324,7 +326,7 @@ KEYS = {
     "opposite_preferences": ["content_hash"],
     "retractions": ["retraction_id"], "details": ["content_hash"],
     "candidates": ["input_hash", "sampled_by", "place"], "judgements": ["question_hash"],
-    "proposals": ["signal_id", "rule"], "signal_uses": ["signal_id", "set_at"],
+    "proposals": ["signal_id", "rule"], "signal_uses": ["signal_id", "set_at"], "suite_versions": ["suite_hash"],
 }  # fmt: skip
 UNACCEPTABLE = [
     ("collections", {"read_rows": 4}),

@@ -424,7 +424,7 @@ def test_a_runner_killed_inside_a_stage_is_picked_up_there(ready: Workload, tmp_
     config = load_config(sys.argv[1])
     round_ = open_or_resume(config, "person:other")
     with writing(config, round_, "screen") as tx:
-        tx.run("set_correction_uses")
+        tx.run("set_correction_uses", verified_by=["person:*"])
         record_evidence(tx, round_, half="written")
         os.kill(os.getpid(), signal.SIGKILL)
     """
