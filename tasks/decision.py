@@ -142,7 +142,9 @@ def _verdict(findings: Iterable[Finding]) -> Verdict:
 def _scarce(tally: Tally, config: GateConfig) -> Iterator[Finding]:
     """A finding that is open for each set of cases that is too small to be judged on."""
     parts = {"the failure stratum": tally.production.failure, "the success stratum": tally.production.success}
-    if tally.success_from == "unseen":
+    if tally.is_relative:
+        parts = {"the suite": tally.production.success}
+    elif tally.success_from == "unseen":
         parts["anchor"] = tally.anchor
     for name, counts in parts.items():
         if (there := _units(counts)) < config.min_cases:
@@ -249,12 +251,13 @@ def _fixes(tally: Tally, config: GateConfig) -> Iterator[Finding]:
         state: State = "passed" if fixed.count >= config.min_fixed * fixed.of else "open"
         yield Finding("fixed", state, share=fixed, confidence=config.confidence, bound=config.min_fixed)
     if earlier.of:
-        noise = upper_rate(flaky.count, flaky.of, config.confidence) if flaky.of else 0.0
-        p = binomial_tail(earlier.count, earlier.of, noise) if earlier.count else 1.0
         level = 1.0 - config.confidence
+        noise = upper_rate(flaky.count, flaky.of, config.confidence) if flaky.of else level
+        p = binomial_tail(earlier.count, earlier.of, noise)
+        is_beyond_noise = p <= level and earlier.count > 1  # of a single case nobody can tell
         yield Finding(
             "earlier fixes",
-            "passed" if p > level else "failed",
+            "failed" if is_beyond_noise else "passed",
             share=earlier,
             confidence=config.confidence,
             bound=noise,

@@ -169,9 +169,11 @@ def tally(cases: Sequence[Case], facts: Facts, config: GateConfig) -> Tally:
     confirmed = [case for case in steady if case.tier == "unseen" and case.is_new and case.stratum == "success"]
     is_enough = len({unit_of[case.case_id] for case in confirmed}) >= config.min_cases
     # Of anchor only what the champion gets right: the rest of it is no sample of production's successes.
-    success = confirmed if is_enough else [case for case in anchor if facts.is_relative or case.champion.is_right]
+    success = confirmed if is_enough else [case for case in anchor if case.champion.is_right]
     held_out = _once([*failure, *success, *anchor])
     rate = facts.failures / max(1, facts.calls)
+    if facts.is_relative:  # nothing is a failure or a success by itself: all that is held out is one stratum
+        failure, success, rate, is_enough = [], _once([*failure, *confirmed, *anchor]), 0.0, False
 
     def count(part: Iterable[Case], value: Callable[[Case], float] = _difference) -> Differences:
         return _counted(part, unit_of, value)

@@ -95,6 +95,14 @@ def update_suite(tx: Transaction, config: Config, round_: Round, crossed: Sequen
         "insert_regression_cases",
         copies=copies, verified_by=trusted, leaked=[NEAR_TRAINING, *LEAKS], beyond_bound=list(BEYOND_BOUND), **window,
     )  # fmt: skip
+    if config.task == "better_answer":
+        tx.run(
+            "insert_preference_cases",
+            copies=copies,
+            verified_by=trusted,
+            leaked=[NEAR_TRAINING, *LEAKS, *BEYOND_BOUND],
+            **window,
+        )
     retire(tx, round_, _beyond_bound(active_cases(tx, config, round_.round_id), config))
     record_suite(tx, config, round_)
 

@@ -154,6 +154,8 @@ def test_an_earlier_fix_is_not_lost_beyond_noise() -> None:
     assert judged(earlier_fixes=lost, flaky=steady).verdict == "reject"
     assert judged(earlier_fixes=lost, flaky=shaky).verdict == "promote"
     assert judged(earlier_fixes=Share(count=1, of=100), flaky=steady).verdict == "promote"
+    assert judged(earlier_fixes=Share(count=1, of=1), flaky=steady).verdict == "promote", "one case is no pattern"
+    assert judged(earlier_fixes=Share(count=2, of=2), flaky=steady).verdict == "reject"
 
 
 def test_more_outputs_of_the_wrong_form_are_not_tolerated() -> None:
@@ -184,7 +186,7 @@ def test_what_a_person_has_to_decide_is_held() -> None:
 
 def test_where_scores_are_relative_what_lost_is_not_wrong() -> None:
     """Half of the answers are better and a quarter worse: progress, and no negative flip of anything that was right."""
-    parts = production(counts(500, 250, 1000), counts(400, 200, 800))
+    parts = production({}, counts(400, 200, 800), 0.0)
     relative = {"production": parts, "anchor": counts(500, 250, 1000), "is_relative": True}
     decision = judged(**relative, negative_flips=flips(200), validity=counts(0, 90, 1000), fixed=Share(count=1, of=9))
     assert decision.verdict == "promote"

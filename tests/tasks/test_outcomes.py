@@ -63,12 +63,13 @@ def test_without_confirmed_calls_what_the_champion_gets_right_of_anchor_stands_i
     assert found.anchor == {-1.0: 1, 0.0: 1, 1.0: 1}
 
 
-def test_where_scores_are_relative_all_of_anchor_stands_in() -> None:
+def test_where_scores_are_relative_all_that_is_held_out_is_one_stratum() -> None:
     won, lost, tie = Answer(1.0, True), Answer(0.0, False), Answer(0.5, False)
     facts = FACTS.model_copy(update={"is_relative": True})
-    judged = [anchor("b", champion=won, challenger=lost), anchor("c", champion=lost, challenger=won)]
+    judged = [anchor("b", champion=won, challenger=lost), success("c", champion=lost, challenger=won)]
     found = count(case("a"), *judged, anchor("d", champion=tie, challenger=tie), facts=facts)
-    assert found.production.success == {-1.0: 1, 0.0: 1, 1.0: 1}
+    assert found.production.success == {-1.0: 1, 0.0: 1, 1.0: 2}
+    assert (found.production.failure, found.production.failure_rate) == ({}, 0.0)
 
 
 def test_near_duplicates_are_one_unit_with_their_mean() -> None:

@@ -27,6 +27,7 @@ from tests.conftest import (
     distinct,
     inference,
     make_workload,
+    preference,
     thumb,
     traffic,
 )
@@ -378,3 +379,38 @@ def test_the_suite_can_be_looked_at(tmp_path: Path) -> None:
     assert sum(row["protected"] for row in found["cases"]) == 6
     assert {row["reason"] for row in found["retired"]} == {OLDEST}
     assert sum(row["cases"] for row in found["retired"]) == 24 - sum(row["cases"] for row in found["cases"])
+
+
+BETTER = {"task": "better_answer", "scorer": {"type": "none"}, "split": {"unseen": 0.5, "anchor": 0.5}}
+
+
+def test_held_out_inputs_of_preferences_are_cases_where_answers_are_only_better(tmp_path: Path) -> None:
+    workload = make_workload(tmp_path, **BETTER)
+    tie = preference("tie", degree=0, scale=5)
+    workload.collect("a", [preference(f"p{n}") for n in range(20)] + [preference("model", producer="model:judge"), tie])
+    found = suite_of(workload.config, workload.to_split().round_id)
+    held_out = {row["input_hash"] for row in workload.rows("select input_hash from sides where side = 'anchor'")}
+    assert {case["input_hash"] for case in found} <= held_out
+    assert 8 <= len(found) <= 11
+    assert {(case["tier"], case["stratum"], case["expected"]) for case in found} == {("anchor", None, "this")}
+    assert not {"model", "tie"} & {case["case_id"] for case in found}
+
+
+def test_what_was_preferred_is_no_right_answer(workload: Workload) -> None:
+    workload.collect("a", [preference(f"p{n}") for n in range(20)] + traffic(2, 2))
+    assert not [case for case in suite_of(workload.config, workload.to_split().round_id) if case["tier"] == "anchor"]
+
+
+def test_a_preference_that_an_opposite_one_takes_away_is_no_case_any_more(tmp_path: Path) -> None:
+    workload = make_workload(tmp_path, **BETTER)
+    workload.collect("a", [preference(f"p{n}") for n in range(20)])
+    first = workload.to_split()
+    before = {case["case_id"] for case in suite_of(workload.config, first.round_id)}
+    workload.close(first)
+    one = sorted(before)[0]
+    opposite = preference("opposite", chosen="that", rejected="this", producer="person:tom")
+    opposite["messages"] = preference(one)["messages"]
+    workload.collect("b", [opposite])
+    after = {case["case_id"] for case in suite_of(workload.config, workload.to_split().round_id)}
+    assert before - after == {one}
+    assert after <= before
