@@ -41,8 +41,10 @@ def publish_blend(evidence: dict[str, Any]) -> None:
 
 def publish_verdict(evidence: dict[str, Any]) -> None:
     """The verdict with its reasons, and the flips, negative ones first."""
+    from tasks.headlines import count, headline
     from tasks.markdown import flips_table, verdict_markdown
 
+    numbers = headline(evidence)
     create_markdown_artifact(
         key=f"{evidence['workload']}-verdict",
         markdown=verdict_markdown(evidence),
@@ -51,5 +53,6 @@ def publish_verdict(evidence: dict[str, Any]) -> None:
     create_table_artifact(
         key=f"{evidence['workload']}-flips",
         table=flips_table(evidence),
-        description=f"Cases that flipped in round {evidence['round']}",
+        description=f"Flips of round {evidence['round']}: {count(numbers.negative_flips)} right before and wrong now, "
+        f"{count(numbers.fixes)} fixed",
     )

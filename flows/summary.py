@@ -17,6 +17,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from tasks.findings import SIGNS as STATE_SIGNS
+from tasks.findings import Asked, asked, rules_line
 from tasks.headlines import (
     Evidence,
     Headline,
@@ -30,6 +32,7 @@ from tasks.headlines import (
     plain,
     points,
     ranked_clusters,
+    records,
     verdict_sentence,
     verdict_word,
     why,
@@ -40,7 +43,10 @@ __all__ = ["print_summary", "verdict_sentence"]
 COLOURS = {"promote": "green", "hold": "yellow", "reject": "red"}
 SIGNS = {"promote": "✓", "hold": "=", "reject": "✗"}
 SHOWN_CLUSTERS = 5
-ASCII = str.maketrans({"→": ">", "−": "-", "–": "-", "·": "-", "✓": "+", "✗": "x", "…": "...", "█": "#", "░": "."})
+SHOWN_RULES = 4
+ASCII = str.maketrans(
+    {"→": ">", "−": "-", "–": "-", "·": "-", "✓": "+", "✗": "x", "✕": "x", "…": "...", "█": "#", "░": "."}
+)
 
 
 class _Pen:
@@ -117,6 +123,25 @@ def _clusters_table(clusters: list[dict[str, Any]], pen: _Pen) -> Table:
     return table
 
 
+def _rules(evidence: Evidence, pen: _Pen) -> list[RenderableType]:
+    """The rules that did not pass, beside the gravest, which is the reason above; nothing where all of them passed."""
+    if not records(evidence, "gate", "findings"):
+        return []
+    rest = sorted((row for row in asked(evidence) if row.state != "passed"), key=lambda row: row.state != "failed")[1:]
+    if not rest:
+        return []
+    lines: list[RenderableType] = [Text(), pen(f"Rules: {rules_line(evidence)}", "dim")]
+    lines += [_rule(row, pen) for row in rest[:SHOWN_RULES]]
+    if len(rest) > SHOWN_RULES:
+        lines.append(pen(f"and {len(rest) - SHOWN_RULES} more, in the report", "dim"))
+    return lines
+
+
+def _rule(row: Asked, pen: _Pen) -> Text:
+    colour = {"failed": "red", "open": "yellow"}[row.state]
+    return pen(f"{STATE_SIGNS[row.state]} ", colour).append(pen(f"{row.question} {row.found}; needed: {row.needed}"))
+
+
 def _panel(evidence: Evidence, pen: _Pen) -> Panel:
     """One round: the outcome and why, before and after, the clusters that matter most."""
     verdict = str(dig(evidence, "verdict"))
@@ -125,6 +150,7 @@ def _panel(evidence: Evidence, pen: _Pen) -> Panel:
     if reason := why(evidence):
         parts.append(pen(reason))
     parts += [pen(f"{plain(remark)}.", "yellow") for remark in dig(evidence, "remarks") or []]
+    parts += _rules(evidence, pen)
     if facts := _facts(evidence):
         parts += [Text(), _facts_table(facts, pen)]
     if clusters := ranked_clusters(evidence):
@@ -144,6 +170,9 @@ def _next_steps(rounds: list[dict[str, Any]], report: Path | None) -> list[tuple
     steps = [("Look around", "make up")]
     if report is not None:
         steps.append(("Read the report", str(report)))
+    judged = [number(evidence, "round") for evidence in rounds if dig(evidence, "gate", "results_sha256")]
+    if last := max(filter(None, judged), default=None):
+        steps.append(("Decide it again", f"flywheel gate replay {count(last)}"))
     if version is not None:
         steps.append(("Trace its data", f"flywheel lineage {version}"))
     return steps

@@ -11,12 +11,14 @@ import re
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from tasks.findings import SIGNS, findings, harmed_slices, worst_slices
 from tasks.headlines import (
     Evidence,
     count,
     dig,
     model_name,
     number,
+    percent,
     plain,
     points,
     ranked_clusters,
@@ -30,19 +32,29 @@ if TYPE_CHECKING:
 
 # After Okabe and Ito, whose colours people with any colour vision tell apart. The report has styles under
 # the same names.
-PALETTE = {"ink": "#3d444d", "before": "#8b949e", "after": "#0072b2", "good": "#00805a", "bad": "#c8510a"}
-INK, BEFORE, AFTER, GOOD, BAD = PALETTE.values()
+PALETTE = {
+    "ink": "#3d444d",
+    "before": "#8b949e",
+    "after": "#0072b2",
+    "good": "#00805a",
+    "bad": "#c8510a",
+    "hold": "#855b00",
+}
+INK, BEFORE, AFTER, GOOD, BAD, HOLD = PALETTE.values()
 WIDTH = 5.6  # inches; the report shows a figure at about 1.35 times that
 SHOWN_CLUSTERS = 8
+SHOWN_HARMED = 6
 # Okabe and Ito's colours that are left beside grey; they are the same in dark and in light.
 MAP_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
-def _figure(height: float, panels: int = 1, width: float = WIDTH) -> tuple[Figure, list[Axes]]:
+def _figure(
+    height: float, panels: int = 1, width: float = WIDTH, ratios: list[float] | None = None
+) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = list(figure.subplots(panels, 1, squeeze=False)[:, 0])
+    axes = list(figure.subplots(panels, 1, squeeze=False, height_ratios=ratios)[:, 0])
     for ax in axes:
         ax.spines[["top", "right", "left"]].set_visible(False)
         ax.spines["bottom"].set_color(INK)
@@ -130,58 +142,94 @@ def tier_chart(evidence: Evidence) -> Figure:
     return figure
 
 
-def _forest_row(ax: Axes, title: str, result: Any, threshold: float, threshold_name: str) -> None:
-    """One difference with its interval, in percentage points, on its own scale; the shaded side passes."""
-    ax.set_title(title, loc="left", fontsize=9, color=INK, pad=6)
-    ax.set_yticks([])
-    ax.set_ylim(-1, 1)
-    values = {key: number(result, key) for key in ("difference", "low", "high")}
-    middle, low, high = (None if v is None else 100 * v for v in values.values())
-    if middle is None or low is None or high is None:
-        ax.set_axis_off()
-        ax.text(0.5, 0.5, "not measured", ha="center", va="center", color=INK, fontsize=9, transform=ax.transAxes)
-        return
-    ends = [threshold, 0.0, low, high]
-    room = 0.14 * ((max(ends) - min(ends)) or 1.0)
-    ax.set_xlim(min(ends) - room, max(ends) + room)
-    ax.axvspan(threshold, max(ends) + room, color=GOOD, alpha=0.1, linewidth=0)
-    ax.axvline(threshold, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
-    colour = GOOD if low > threshold else BAD if high < threshold else INK
-    ax.plot([low, high], [0, 0], color=colour, linewidth=2.6, solid_capstyle="butt")
-    ax.plot([low, low, high, high], [0, 0, 0, 0], "|", color=colour, markersize=9, markeredgewidth=1.8)
-    ax.plot([middle], [0], "D", color=colour, markersize=7)
-    _say(ax, middle, 0.62, f"{points(middle / 100)}  [{points(low / 100)}, {points(high / 100)}]", ha="center")
-    ax.xaxis.set_major_formatter(lambda value, _: points(value / 100).removesuffix(".0"))
-    right_half = threshold - min(ends) > max(ends) - threshold
-    side, offset = ("right", -4) if right_half else ("left", 4)
-    ax.annotate(
-        threshold_name,
-        (threshold, -0.85),
-        xytext=(offset, 0),
-        textcoords="offset points",
-        ha=side,
-        fontsize=7.5,
-        color=INK,
-    )
+# What each rule's number is: a change (which must lie right of its margin), or a share that may be at most or must be
+# at least so much. The rules of a kind share an axis.
+_CHANGE, _AT_MOST, _AT_LEAST = (
+    "Change of accuracy in points: the bar has to end up right of its margin",
+    "Share that breaks: the bar has to end up left of its margin",
+    "Share that is learned: the mark has to end up right of its margin",
+)
+_PANELS = {
+    "superiority": (_CHANGE, "Production"),
+    "anchor": (_CHANGE, "Anchor, everyday cases"),
+    "reference": (_CHANGE, "Anchor, against the reference"),
+    "slices": (_CHANGE, "Slice"),
+    "producers": (_CHANGE, "Production, without"),
+    "valid outputs": (_CHANGE, "Answers of the right form"),
+    "negative flips": (_AT_MOST, "Right before, wrong now"),
+    "earlier fixes": (_AT_MOST, "Earlier fixes lost"),
+    "fixed": (_AT_LEAST, "Corrections that it was taught"),
+}
+_MARKS = {"passed": (GOOD, "D", "full"), "open": (HOLD, "o", "none"), "failed": (BAD, "X", "full")}
+
+
+def _forest(evidence: Evidence) -> dict[str, list[dict[str, Any]]]:
+    """The findings that were measured against a margin, by panel; slices are the worst, whether harmed or not."""
+    rows = [row for row in findings(evidence) if row.get("rule") != "slices"]
+    slices = [*harmed_slices(evidence)[:SHOWN_HARMED], *worst_slices(evidence)]
+    panels: dict[str, list[dict[str, Any]]] = {_CHANGE: [], _AT_MOST: [], _AT_LEAST: []}
+    for rule, (panel, _) in _PANELS.items():
+        panels[panel] += [
+            row
+            for row in [*rows, *slices]
+            if row.get("rule") == rule and None not in [number(row, key) for key in ("value", "low", "high", "bound")]
+        ]
+    return {panel: found for panel, found in panels.items() if found}
+
+
+def _forest_row(ax: Axes, y: int, row: dict[str, Any], ends: tuple[float, float], is_change: bool) -> None:
+    """One finding: its interval and its margin, and to the right what was measured and what it came to."""
+    middle, low, high, bound = (100 * (number(row, key) or 0.0) for key in ("value", "low", "high", "bound"))
+    is_at_most = _PANELS[str(row["rule"])][0] == _AT_MOST
+    is_unharmed = row["rule"] == "slices" and row["state"] == "passed"
+    colour, marker, fill = (INK, "D", "none") if is_unharmed else _MARKS[str(row["state"])]
+    passes = (ends[0], bound) if is_at_most else (bound, ends[1])
+    if not is_unharmed:  # such a slice passes wherever its bar ends: among many, one lies left by chance
+        ax.fill_between(passes, y - 0.36, y + 0.36, color=GOOD, alpha=0.1, linewidth=0)
+    ax.plot([bound, bound], [y - 0.36, y + 0.36], color=INK, linewidth=1.3, linestyle=(0, (3, 2)))
+    ax.plot([low, high], [y, y], color=colour, linewidth=2.4, solid_capstyle="butt")
+    ax.plot([low, high], [y, y], "|", color=colour, markersize=8, markeredgewidth=1.6, linestyle="")
+    ax.plot([middle], [y], marker, color=colour, markersize=8, fillstyle=fill, markeredgewidth=1.6, linestyle="")
+    show = points if is_change else percent
+    right = {"x": 1.015, "transform": ax.get_yaxis_transform(), "va": "center", "parse_math": False}
+    said = f"{show(middle / 100)}  [{show(low / 100)}, {show(high / 100)}]"
+    ax.text(y=y - 0.17, s=said, color=INK, fontsize=8.5, **right)
+    came_to = "no harm shown" if is_unharmed else f"{row['state']}  ·  margin {show(bound / 100)}"
+    ax.text(y=y + 0.22, s=f"{SIGNS[str(row['state'])]} {came_to}", color=colour, fontsize=7.5, **right)
+
+
+def _forest_panel(ax: Axes, title: str, rows: list[dict[str, Any]]) -> None:
+    ax.set_title(title, loc="left", fontsize=9, color=INK, pad=5)
+    numbers = [100 * (number(row, key) or 0.0) for row in rows for key in ("value", "low", "high", "bound")]
+    is_change = title == _CHANGE
+    lowest, highest = min([*numbers, 0.0] if is_change else [0.0, *numbers]), max(numbers)
+    if title == _AT_LEAST:
+        lowest, highest = min(numbers), 100.0
+    room = 0.06 * ((highest - lowest) or 1.0)
+    ends = (lowest - room, highest + room)
+    for y, row in enumerate(rows):
+        _forest_row(ax, y, row, ends, is_change)
+    names = [f"{_PANELS[str(row['rule'])][1]} {_short(row.get('subject'), 24)}".strip() for row in rows]
+    ax.set_yticks(range(len(rows)), names, fontsize=8.5, parse_math=False)
+    ax.set_ylim(len(rows) - 0.45, -0.55)
+    ax.set_xlim(*ends)
+    unit = points if is_change else percent
+    ax.xaxis.set_major_formatter(lambda value, _: unit(value / 100).replace(".0", ""))
 
 
 def gate_chart(evidence: Evidence) -> Figure:
-    """What the gate saw, as a forest plot: weighted difference against zero, anchor against its margin."""
-    weighted, anchor = dig(evidence, "gate", "weighted"), dig(evidence, "gate", "anchor")
-    if weighted is None and anchor is None:
+    """What the gate measured, as a forest plot: each finding with its interval against its own margin."""
+    panels = _forest(evidence)
+    if not panels:
         return _notice("The round ended before the gate measured anything.")
-    figure, (upper, lower) = _figure(2.9, panels=2)
-    confidence = number(evidence, "gate", "confidence")
-    level = "" if confidence is None else f", {100 * confidence:.0f}% interval"
-    _forest_row(upper, f"Production accuracy, difference in points{level}", weighted, 0.0, "no difference")
-    margin = 100 * (number(anchor, "margin") or 0.0)
-    _forest_row(
-        lower,
-        "Anchor accuracy, must stay above the margin",
-        anchor,
-        -margin,
-        f"margin {points(-margin / 100)}",
-    )
+    ratios = [len(rows) + 0.5 for rows in panels.values()]
+    height = 0.45 * sum(len(rows) for rows in panels.values()) + 0.55 * len(panels) + 0.3
+    figure, axes = _figure(height, panels=len(panels), width=1.45 * WIDTH, ratios=ratios)
+    for ax, (title, rows) in zip(axes, panels.items(), strict=True):
+        _forest_panel(ax, title, rows)
+    confidence = number(evidence, "gate", "confidence") or 0.95
+    said = f"bars are {100 * confidence:g}% intervals, dashes are margins; some rules ask for more certainty than that"
+    axes[-1].set_xlabel(said, color=INK, fontsize=8)
     return figure
 
 

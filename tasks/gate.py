@@ -31,6 +31,10 @@ from tasks.scorer_options import JudgeScorer
 
 MIN_JUDGED = 30
 ODD_Z = 6.0
+# Evidence is read by every report: of a large suite's flips and slices it holds so many. `list_flips` has them all.
+KEPT_FLIPS = 1000
+KEPT_TEXT = 700
+KEPT_SLICES = 50
 UNJUDGED = (
     "answers of this workload are better or worse and never right, and which of two is better is not judged here: "
     "compare what both say, and promote the version by name where it is the better one"
@@ -65,7 +69,10 @@ def gate(config: Config, round_: Round) -> Decision:
             round_,
             tiers=tx.rows("count_outcomes", round_id=round_.round_id),
             clusters=_with_outcomes(tx.rows("count_cluster_outcomes", round_id=round_.round_id), before["clusters"]),
-            flips=[_readable(flip) for flip in tx.rows("list_flips", round_id=round_.round_id)],
+            flips=_flips(tx, round_, facts.protected),
+            slice_outcomes=tx.rows("count_slice_outcomes", round_id=round_.round_id, limit=KEPT_SLICES),
+            snapshot_outcomes=tx.rows("count_snapshot_outcomes", round_id=round_.round_id),
+            few_shot=tx.rows("count_few_shot_outcomes", round_id=round_.round_id),
             reasons=[*reasons(decision.findings), *worth_knowing],
             remarks=worth_knowing,
             gate=_evidence(config.gate, facts, counted, decision, cases) | {"producers": judged},
@@ -219,9 +226,20 @@ def replay(config: Config, round_id: int) -> Replay:
     )
 
 
+def _flips(tx: Transaction, round_: Round, protected: Sequence[str]) -> list[Row]:
+    """The flips that weigh most, as many as evidence holds; how many there are is with the tiers."""
+    flips = tx.rows("list_flips", round_id=round_.round_id, protected=list(protected), limit=KEPT_FLIPS)
+    return [_readable(flip) for flip in flips]
+
+
 def _readable(flip: Row) -> Row:
-    answers = {key: shown(flip[key]) for key in ("expected", "champion_output", "challenger_output")}
-    return flip | {"input": user_text(flip["input"])} | answers
+    texts = {key: shown(flip[key]) for key in ("expected", "champion_output", "challenger_output")}
+    texts["input"] = user_text(flip["input"])
+    return flip | {key: _cut(text) for key, text in texts.items()}
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= KEPT_TEXT else f"{text[: KEPT_TEXT - 1]}…"
 
 
 def odd_producers(judged: Sequence[Row]) -> list[str]:

@@ -185,7 +185,7 @@ def outcome(evidence: Evidence) -> str:
     if verdict == "reject":
         return f"{challenger or 'The challenger'} was rejected; {champion} stays champion"
     if verdict == "hold" and challenger:
-        return f"{challenger} was held, for want of evidence; {champion} stays champion"
+        return f"{challenger} was held, {_waits_for(evidence)}; {champion} stays champion"
     if verdict == "hold":
         return f"No challenger was trained; {champion} stays champion"
     reached = list(dig(evidence, "timings") or {})
@@ -193,11 +193,16 @@ def outcome(evidence: Evidence) -> str:
     return f"Not finished, {progress}; {champion} serves"
 
 
+def _waits_for(evidence: Evidence) -> str:
+    open_ = {str(found.get("rule")) for found in records(evidence, "gate", "findings") if found.get("state") == "open"}
+    return "until a person has looked" if open_ and open_ <= {"protected", "doubts"} else "for want of evidence"
+
+
 def why(evidence: Evidence) -> str:
     """The first reason of the verdict, or the gate's numbers when none was given; empty without either."""
     reasons = [plain(reason).strip() for reason in dig(evidence, "reasons") or [] if reason]
     if reasons:
-        return reasons[0].rstrip(".") + "."
+        return reasons[0][:1].upper() + reasons[0][1:].rstrip(".") + "."
     h = headline(evidence)
     if h.difference is None:
         return ""
@@ -347,13 +352,20 @@ def growing_clusters(evidence: Evidence) -> list[str]:
 
 
 def ranked_flips(evidence: Evidence) -> list[dict[str, Any]]:
-    """The flips as people should read them: negative ones first, each kind by tier and cluster."""
+    """The flips as people should read them: negative ones first, protected before all, then by tier and cluster."""
     return sorted(
         records(evidence, "flips"),
         key=lambda f: (
             f.get("kind") != "negative",
+            not f.get("is_protected"),
             str(f.get("tier")),
             str(f.get("cluster")),
             str(f.get("case_id")),
         ),
     )
+
+
+def flip_total(evidence: Evidence) -> int:
+    """How many flips there are; the evidence of a large suite does not hold them all."""
+    counted = sum(number(tier, key) or 0 for tier in records(evidence, "tiers") for key in ("fixes", "negative_flips"))
+    return max(int(counted), len(records(evidence, "flips")))

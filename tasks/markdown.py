@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from tasks.findings import SIGNS, TERMS, asked, baselines, facts, places, rules_line, would_decide
 from tasks.headlines import (
+    MISSING,
     Evidence,
     count,
     dig,
+    flip_total,
     headline,
     outcome,
     percent,
@@ -80,13 +83,15 @@ def blend_table(evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def flips_table(evidence: Evidence, limit: int = 200) -> list[dict[str, Any]]:
-    """Rows of the flip artifact, negative flips first, at most `limit`; a last row counts those left out."""
+    """Rows of the flip artifact, the gravest first, at most `limit`; a last row counts those left out."""
     flips = ranked_flips(evidence)
     table = [
         {
             "flip": escape(f.get("kind")),
+            "protected": "protected" if f.get("is_protected") else "",
             "tier": escape(stratum_name(f)),
             "cluster": escape(f.get("cluster")),
+            "trained on": {"True": "yes", "False": "no"}.get(str(f.get("in_snapshot")), ""),
             "input": escape(f.get("input"), 240),
             "right answer": escape(f.get("expected"), 240),
             "champion": escape(f.get("champion_output"), 240),
@@ -94,9 +99,9 @@ def flips_table(evidence: Evidence, limit: int = 200) -> list[dict[str, Any]]:
         }
         for f in flips[:limit]
     ]
-    if len(flips) > limit:
-        note = f"{len(flips) - limit:,} more, all in the round's evidence.json"
-        table.append((dict.fromkeys(table[0], "") if table else {}) | {"flip": "…", "input": note})
+    if table and (more := flip_total(evidence) - len(table)):
+        note = f"{more:,} more; the whole list is flips.parquet of the round, and of its run in MLflow"
+        table.append(dict.fromkeys(table[0], "") | {"flip": "…", "input": note})
     return table
 
 
@@ -107,14 +112,50 @@ def markdown_table(rows: list[list[str]]) -> str:
 
 
 def verdict_markdown(evidence: Evidence) -> str:
-    """The verdict artifact: the outcome, its reasons, the headline numbers and the tiers, as Markdown."""
-    h = headline(evidence)
-    lines = [
-        f"# Round {escape(dig(evidence, 'round'))}: {verdict_word(evidence)}",
-        escape(outcome(evidence)) + ".",
+    """The verdict artifact, as Markdown: the outcome, what was asked and found, the numbers, where it got worse."""
+    lines = [f"# Round {escape(dig(evidence, 'round'))}: {verdict_word(evidence)}", escape(outcome(evidence)) + "."]
+    lines += _findings(evidence)
+    lines += [markdown_table(_numbers(evidence))]
+    lines += _tiers(evidence)
+    lines += _worse(evidence)
+    lines += _baselines(evidence)
+    lines += _facts(evidence)
+    return "\n\n".join(line for line in lines if line) + "\n"
+
+
+def _findings(evidence: Evidence) -> list[str]:
+    """What was asked, found and needed, and what would decide what is open; without findings the reasons alone."""
+    if not records(evidence, "gate", "findings"):
+        return [_list([escape(reason) for reason in dig(evidence, "reasons") or []])]
+    rows = [
+        [
+            escape(row.question),
+            escape(row.found),
+            escape(row.needed),
+            f"{SIGNS[row.state]} {row.state}",
+            escape(row.small),
+        ]
+        for row in asked(evidence)
     ]
-    lines += ["\n".join(f"- {escape(reason)}" for reason in dig(evidence, "reasons") or [])]
-    numbers = [
+    lines = [
+        escape(rules_line(evidence).capitalize()) + ".",
+        markdown_table([["What was asked", "What was found", "Needed", "Verdict", "Small print"], *rows]),
+        f"p: {escape(TERMS['p'])}",
+    ]
+    if dig(evidence, "verdict") == "hold" and (deciders := would_decide(evidence)):
+        lines += ["## What would decide it", _list([escape(each) for each in deciders])]
+    if remarks := dig(evidence, "remarks"):
+        lines += ["## Worth knowing", _list([escape(remark) for remark in remarks])]
+    return lines
+
+
+def _list(items: list[str]) -> str:
+    return "\n".join(f"- {item}" for item in items)
+
+
+def _numbers(evidence: Evidence) -> list[list[str]]:
+    h = headline(evidence)
+    return [
         ["Measured", "Champion", "Challenger", "Difference"],
         [
             "Production failure rate",
@@ -131,19 +172,43 @@ def verdict_markdown(evidence: Evidence) -> str:
         ["Negative flips", "", count(h.negative_flips), f"of {count(h.cases)} cases, {count(h.fixes)} fixes"],
         ["Anchor", "", "", f"{points(h.anchor)} points, margin {points(h.anchor_margin).lstrip('+')}"],
     ]
-    lines += [markdown_table(numbers)]
+
+
+def _tiers(evidence: Evidence) -> list[str]:
+    keys = ("cases", "champion_right", "challenger_right", "fixes", "negative_flips")
     tiers = [
-        [
-            escape(stratum_name(t)),
-            count(t.get("cases")),
-            count(t.get("champion_right")),
-            count(t.get("challenger_right")),
-            count(t.get("fixes")),
-            count(t.get("negative_flips")),
-        ]
-        for t in records(evidence, "tiers")
+        [escape(stratum_name(tier)), *(count(tier.get(key)) for key in keys)] for tier in records(evidence, "tiers")
     ]
-    if tiers:
-        columns = ["Tier", "Cases", "Champion right", "Challenger right", "Fixes", "Negative flips"]
-        lines += ["## By tier", markdown_table([columns, *tiers])]
-    return "\n\n".join(line for line in lines if line) + "\n"
+    columns = ["Tier", "Cases", "Champion right", "Challenger right", "Fixes", "Negative flips"]
+    return ["## By tier", markdown_table([columns, *tiers])] if tiers else []
+
+
+def _worse(evidence: Evidence) -> list[str]:
+    """Where answers got worse, each place with an example; nothing for a version that was promoted."""
+    if dig(evidence, "verdict") == "promote":
+        return []
+    rows = []
+    for place in places(evidence):
+        example = place.examples[0] if place.examples else {}
+        texts = [escape(example.get(key), 240) for key in ("input", "expected", "champion_output", "challenger_output")]
+        lost = MISSING if place.lost is None else f"{count(place.lost)} of {count(place.of)}"
+        rows.append([escape(place.name), lost, *texts])
+    columns = ["Where", "Got worse", "For example", "Right is", "Champion", "Challenger"]
+    return ["## Where it got worse", markdown_table([columns, *rows])] if rows else []
+
+
+def _baselines(evidence: Evidence) -> list[str]:
+    rows = [
+        [escape(row.name), count(row.cases), count(row.few_shot), count(row.challenger)] for row in baselines(evidence)
+    ]
+    columns = ["Cases", "of", "Right by a prompt", "By the challenger"]
+    explained = escape(TERMS["few-shot"])
+    return ["## Would a prompt have fixed it?", explained, markdown_table([columns, *rows])] if rows else []
+
+
+def _facts(evidence: Evidence) -> list[str]:
+    said = [
+        f"{escape(fact.name)}: {escape(fact.said)}" + (f" `{fact.command}`" if fact.command else "")
+        for fact in facts(evidence)
+    ]
+    return ["## What the verdict's worth depends on", _list(said)] if said else []

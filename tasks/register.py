@@ -15,7 +15,7 @@ from prefect.logging import get_run_logger
 from tasks.adapters import WEIGHTS
 from tasks.child import Progress, run_child
 from tasks.config import Config
-from tasks.db import State
+from tasks.db import State, Transaction
 from tasks.errors import FlywheelError
 from tasks.live_metrics import (
     PREFIXES,
@@ -26,6 +26,7 @@ from tasks.live_metrics import (
     logged_steps,
 )
 from tasks.methods import STAGES
+from tasks.metrics import metrics
 from tasks.records import now
 from tasks.rounds import Round, complete_evidence, held_row, writing
 from tasks.snapshot_card import card_markdown
@@ -65,16 +66,18 @@ def _log_run(client: Any, experiment_id: str, spec: dict[str, Any]) -> tuple[str
         ROUND_TAG: spec["round_key"],
         "verdict": evidence["verdict"],
         "snapshot": evidence["snapshot"]["hash"],
+        **hashes(evidence),
     }
     name = f"round {evidence['round']}"
     run_id = find_or_create_run(client, spec["artifact_location"], spec["workload"], name, spec["round_key"])
     client.delete_tag(run_id, TRAINING_TAG)  # one that is cut short from here on is deleted
     with mlflow.start_run(run_id, experiment_id=experiment_id, tags=tags) as run:
         mlflow.log_params(dict(_flatten(spec["params"])))
-        mlflow.log_metrics(tier_metrics(evidence))
+        mlflow.log_metrics(metrics(evidence))
         _log_losses(client, run_id, evidence["training"])
         _log_snapshot(evidence["snapshot"]["hash"], Path(spec["snapshot_path"]))
         _log_tables_and_charts(evidence)
+        mlflow.log_artifact(spec["flips_path"])
         model_id = _log_adapter(spec["base"], spec["adapter_path"])
         client.set_tag(run.info.run_id, MODEL_TAG, model_id)
     return run.info.run_id, model_id
@@ -89,26 +92,10 @@ def _log_losses(client: Any, run_id: str, training: dict[str, Any]) -> None:
                 client.log_metric(run_id, f"{PREFIXES[stage]}/loss", loss, step=step)
 
 
-def tier_metrics(evidence: dict[str, Any]) -> dict[str, float]:
-    """What MLflow's comparison shows side by side: accuracies, fixes and negative flips a tier, and the gate's view."""
-    metrics: dict[str, float] = {}
-    for row in evidence["tiers"]:
-        name = "/".join(part for part in (row["tier"], row["stratum"]) if part)
-        metrics[f"{name}/accuracy"] = row["challenger_right"] / row["cases"]
-        metrics[f"{name}/champion_accuracy"] = row["champion_right"] / row["cases"]
-        metrics[f"{name}/fixes"] = row["fixes"]
-        metrics[f"{name}/negative_flips"] = row["negative_flips"]
-        metrics[f"{name}/cases"] = row["cases"]
-    for test in ("weighted", "anchor"):
-        for key in ("champion", "challenger", "difference", "low", "high"):
-            metrics[f"gate/{test}_{key}"] = evidence["gate"][test][key]
-    metrics["production/failure_rate"] = evidence["counts"]["failure_rate"]
-    metrics["train/seconds"] = evidence["training"]["seconds"]
-    measured = evidence["training"].get("stages", {}).get("dpo", {}).get("measured", {})
-    metrics |= {f"pairs/{name}": value for name, value in measured.items()}
-    if measured:
-        metrics["pairs/alarms"] = len(evidence["training"]["alarms"])
-    return metrics
+def hashes(evidence: dict[str, Any]) -> dict[str, str]:
+    """The suite that a version was judged on and what was answered to it, by which equal evidence is found."""
+    known = {"suite_hash": evidence.get("suite_hash"), "results_sha256": evidence["gate"].get("results_sha256")}
+    return {name: value for name, value in known.items() if value}
 
 
 def _flatten(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -191,7 +178,8 @@ def register(config: Config, round_: Round) -> str:
     with State(config.database).transaction() as tx:
         row = held_row(tx, round_)
         snapshot = tx.rows("get_snapshot", snapshot_hash=row["snapshot_hash"])[0]
-    evidence = complete_evidence(config.name, row)
+        evidence = complete_evidence(config.name, row)
+        flips_path = _write_flips(tx, config, round_.round_id, evidence)
     spec = {
         "tracking_uri": config.tracking_uri,
         "artifact_location": config.artifact_location,
@@ -200,6 +188,7 @@ def register(config: Config, round_: Round) -> str:
         "evidence": evidence,
         "params": _config_params(config) | {"round": _round_params(evidence)},
         "snapshot_path": snapshot["path"],
+        "flips_path": str(flips_path),
         "base": str(Path(config.model.base).resolve()) if Path(config.model.base).is_dir() else config.model.base,
         "adapter_path": row["adapter_path"],
         "description": _description(evidence),
@@ -208,6 +197,7 @@ def register(config: Config, round_: Round) -> str:
             "round": str(round_.round_id),
             "snapshot": row["snapshot_hash"][:12],
             "adapter_sha256": row["adapter_sha256"][:12],
+            **{name: value[:12] for name, value in hashes(evidence).items()},
         },
     }
     version = str(run_child("tasks.register:main", spec, config.round_folder(round_.round_id))["version"])
@@ -223,6 +213,15 @@ def register(config: Config, round_: Round) -> str:
         )
         tx.run("set_challenger", round_id=round_.round_id, version=version)
     return version
+
+
+def _write_flips(tx: Transaction, config: Config, round_id: int, evidence: dict[str, Any]) -> Path:
+    """All flips of the round, with their whole texts, as Parquet beside its evidence, which may hold fewer."""
+    protected = evidence["gate"].get("facts", {}).get("protected", [])
+    path = config.round_folder(round_id) / "flips.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tx.frame("list_flips", round_id=round_id, protected=list(protected), limit=None).write_parquet(path)
+    return path
 
 
 def _description(evidence: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tasks import headlines
+from tasks import findings, headlines
 from tasks.headlines import Evidence, dig, number, plain, records
 from tasks.snapshot_card import card_lines
 
@@ -103,6 +103,13 @@ class RoundView(NamedTuple):
     proposals: list[str]
     drift: str | None
     growing: list[str]
+    rules: str
+    asked: list[findings.Asked]
+    would_decide: list[str]
+    places: list[findings.Place]
+    baselines: list[findings.Baseline]
+    facts: list[findings.Fact]
+    notes: list[str]
     flips: list[dict[str, Any]]
     flip_total: int
     charts: dict[str, str]
@@ -190,10 +197,23 @@ def _view(evidence: Evidence, full: bool) -> RoundView:
         proposals=headlines.proposals(evidence),
         drift=headlines.drift_sentence(evidence),
         growing=headlines.growing_clusters(evidence),
+        rules=findings.rules_line(evidence),
+        asked=findings.asked(evidence),
+        would_decide=findings.would_decide(evidence),
+        places=[] if dig(evidence, "verdict") == "promote" else findings.places(evidence),
+        baselines=findings.baselines(evidence),
+        facts=findings.facts(evidence),
+        notes=_notes(evidence),
         flips=flips[:SHOWN_FLIPS],
-        flip_total=len(flips),
+        flip_total=headlines.flip_total(evidence),
         charts=_charts(evidence) if full else {},
     )
+
+
+def _notes(evidence: Evidence) -> list[str]:
+    """Sentences beside the table of findings: what decides nothing, or all reasons where there are no findings."""
+    has_findings = bool(records(evidence, "gate", "findings"))
+    return list(dig(evidence, "remarks" if has_findings else "reasons") or [])
 
 
 def _environment() -> Environment:
@@ -212,6 +232,7 @@ def _environment() -> Environment:
     environment.filters |= {function.__name__: function for function in (*known, plain, moment, marked, share)}
     environment.filters["markup"] = Markup  # only for the charts and the script, which this package makes
     environment.globals |= {"interval": headlines.interval, "model_name": headlines.model_name}
+    environment.globals |= {"terms": findings.TERMS, "signs": findings.SIGNS}
     return environment
 
 

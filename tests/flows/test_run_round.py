@@ -113,7 +113,7 @@ def test_the_suite_has_every_case_once_for_both_models(finished: tuple[Config, P
     flips = sum(row["fixes"] + row["negative_flips"] for row in evidence["tiers"])
     assert len(evidence["flips"]) == flips
     with State(config.database).transaction() as tx:
-        assert tx.rows("count_current", round_id=1)
+        assert len(tx.rows("list_outcomes", round_id=1)) == suite
 
 
 def test_nothing_that_is_evaluated_was_trained_on(finished: tuple[Config, Path, dict[str, Any]]) -> None:

@@ -32,23 +32,33 @@ def test_rounds_are_told_in_order_with_verdict_reason_and_numbers() -> None:
     text = words(printed(two_rounds()))
     assert text.index("Round 1 · ✓ promoted") < text.index("Round 2 · ✗ rejected")
     for shown in (
-        "v1 is the new champion, in place of base. Production accuracy rises by 18.1 points",
-        "24.8% → 6.7% (−21.0 to −15.2 pts)",
+        "v1 is the new champion, in place of base. Production accuracy rises by +18.9 points",
+        "24.6% → 5.7% (−20.4 to −17.1 pts)",
         "0 → 163 of 200",
-        "6.9% → 16.3% had it served",
-        "133 of 1,520 cases (26 fixes)",
-        "122 32 of 40",
+        "10.1% → 17.5% had it served",
+        "137 of 1,520 cases (30 fixes)",
+        "122 36 of 40",
         "and 1 smaller cluster",
     ):
         assert shown in text
 
 
+def test_rules_that_did_not_pass_are_named_and_the_reason_is_not_said_twice() -> None:
+    text = words(printed([round_evidence(3, "hold")]))
+    assert "Rules: 7 passed, 2 open: one that is open is enough to hold" in text
+    assert "? Did anything protected get worse? 5 of 346 protected cases got worse" in text
+    assert "Would production be better off?" not in text
+    assert "Rules:" not in words(printed([round_evidence(1, "promote")]))
+    assert "and 3 more, in the report" in words(printed([round_evidence(2, "reject")]))
+
+
 def test_last_lines_say_champion_and_what_to_do_next() -> None:
-    last = printed(two_rounds()).splitlines()[-4:]
+    last = printed(two_rounds()).splitlines()[-5:]
     assert last[0] == "Champion: v1 (registered version 1)"
     assert last[1].endswith("make up")
     assert last[2].endswith(str(REPORT))
-    assert last[3].endswith("flywheel lineage 1")
+    assert last[3].endswith("flywheel gate replay 2")
+    assert last[4].endswith("flywheel lineage 1")
 
 
 def test_fits_80_columns_and_pipes_without_control_codes() -> None:
@@ -70,7 +80,7 @@ def test_terminal_gets_colour() -> None:
 
 def test_ascii_pipe_gets_ascii() -> None:
     text = printed(two_rounds(), encoding="ascii")
-    assert "24.8% > 6.7%" in text
+    assert "24.6% > 5.7%" in text
     assert text.isascii()
 
 
@@ -103,5 +113,5 @@ def test_data_is_neither_markup_nor_terminal_codes() -> None:
 def test_verdict_sentence_is_one_line_for_a_log() -> None:
     assert verdict_sentence(round_evidence(2, "reject")) == (
         "Round 2: v2 was rejected; v1 stays champion. "
-        "Production accuracy falls by 9.4 points (95% interval −12.1 to −6.7)."
+        "Production accuracy changes by -7.4 points (-10.3 to -4.7): it would fall."
     )

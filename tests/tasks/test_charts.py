@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tasks.charts import cluster_chart, gate_chart, loss_chart, svg, tier_chart
-from tests.round_evidence import round_evidence, unfinished_round
+from tests.round_evidence import earlier_round, round_evidence, unfinished_round
 
 CHARTS = (tier_chart, gate_chart, cluster_chart, loss_chart)
 
@@ -33,16 +33,42 @@ def test_tier_chart_has_a_row_a_tier_with_both_accuracies() -> None:
         assert shown in text
 
 
-def test_gate_chart_shows_intervals_and_the_margin() -> None:
+def test_gate_chart_holds_each_finding_against_its_own_margin() -> None:
     text = words(gate_chart(round_evidence(2, "reject")))
-    for shown in ("−9.4 [−12.1, −6.7]", "−5.5 [−7.4, −3.6]", "margin −2.0", "no difference", "95% interval"):
+    for shown in (
+        "−7.4 [−10.3, −4.7] ✕ failed · margin 0.0",
+        "−5.5 [−7.7, −3.7] ✕ failed · margin −2.8",
+        "−39.7 [−49.1, −30.7] ✕ failed",
+        "10.3% [8.1%, 12.8%] ✕ failed · margin 5.0%",
+        "12.3% [8.5%, 17.1%] ✕ failed · margin 6.0%",
+        "92.5% [84.4%, 97.2%] ✓ passed · margin 90.0%",
+        "Slice language=fr",
+        "Earlier fixes lost",
+        "bars are 95% intervals",
+    ):
         assert shown in text
 
 
-@pytest.mark.parametrize(("verdict", "passes"), [("promote", True), ("reject", False)])
-def test_gate_chart_colours_tell_which_side_of_the_line(verdict: str, passes: bool) -> None:
+def test_gate_chart_shows_the_worst_slices_though_no_harm_is_shown() -> None:
+    text = words(gate_chart(round_evidence(1, "promote")))
+    assert "Slice language=fr" in text
+    assert "−2.0 [−6.5, +1.4] ✓ no harm shown" in text
+
+
+@pytest.mark.parametrize(
+    ("verdict", "colours"), [("promote", ["good"]), ("hold", ["good", "hold"]), ("reject", ["good", "bad"])]
+)
+def test_gate_chart_colours_tell_what_passed(verdict: str, colours: list[str]) -> None:
     drawn = svg(gate_chart(round_evidence(1, verdict)), "gate")
-    assert ("stroke: var(--good)" in drawn, "stroke: var(--bad)" in drawn) == (passes, not passes)
+    assert [name for name in ("good", "hold", "bad") if f"stroke: var(--{name})" in drawn] == colours
+
+
+def test_gate_chart_of_an_earlier_version_has_what_was_measured_then() -> None:
+    evidence = earlier_round()
+    text = words(gate_chart(evidence))
+    assert "Production" in text and "Anchor" in text and "Earlier fixes" not in text
+    evidence["gate"]["anchor"] = None
+    assert "Anchor" not in words(gate_chart(evidence))
 
 
 def test_cluster_chart_ranks_and_says_what_remains() -> None:
@@ -63,12 +89,6 @@ def test_loss_chart_ends_with_the_last_loss() -> None:
 @pytest.mark.parametrize("evidence", [{}, unfinished_round()], ids=["nothing", "killed"])
 def test_missing_evidence_gives_a_notice(chart: Callable[[Any], Any], evidence: dict[str, Any]) -> None:
     assert re.search(r"No |ended before", words(chart(evidence)))
-
-
-def test_half_a_gate_says_what_was_not_measured() -> None:
-    evidence = round_evidence(1, "promote")
-    evidence["gate"]["anchor"] = None
-    assert "not measured" in words(gate_chart(evidence))
 
 
 @pytest.mark.parametrize("chart", CHARTS)

@@ -192,3 +192,73 @@ def test_a_careless_batch_is_named_and_a_careful_one_is_not(workload: Workload) 
     decision = gate(workload.config, workload.to_gate(follows_rush))
     assert decision.verdict == "hold"
     assert "rests on person:rush alone" in reasons(decision.findings)[0]
+
+
+def test_flips_that_break_most_are_kept_and_the_rest_is_counted(
+    workload: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A suite of 100,000 cases must not make an evidence of megabytes."""
+    monkeypatch.setattr("tasks.gate.KEPT_FLIPS", 5)
+    monkeypatch.setattr("tasks.gate.KEPT_TEXT", 20)
+    workload.collect("a", ENOUGH)
+    gate(workload.config, workload.to_gate(forgot))
+    evidence = read_evidence(workload.config)[0]
+    assert [flip["kind"] for flip in evidence["flips"]] == ["negative"] * 5
+    assert all(len(flip[key]) <= 20 for flip in evidence["flips"] for key in ("input", "expected"))
+    assert sum(tier["negative_flips"] for tier in evidence["tiers"]) > 100
+    with State(workload.config.database).transaction() as tx:
+        assert len(tx.rows("list_flips", round_id=1, protected=[], limit=None)) > 100
+
+
+def test_what_a_protected_slice_lost_comes_first(workload: Workload) -> None:
+    gold = [record for n in range(40) for record in (inference(f"g{n}", plan="gold"), correction(f"g{n}"))]
+    workload.collect("a", [*traffic(failures=40, successes=40), *gold])
+    workload.to_gate(lambda role, case: role == "champion")
+    with State(workload.config.database).transaction() as tx:
+        flips = tx.rows("list_flips", round_id=1, protected=["plan=gold"], limit=None)
+        others = tx.rows("list_flips", round_id=1, protected=["plan=silver"], limit=None)
+    is_protected = [flip["is_protected"] for flip in flips]
+    assert any(is_protected) and not all(is_protected)
+    assert is_protected == sorted(is_protected, reverse=True)
+    assert not any(flip["is_protected"] for flip in others)
+
+
+def test_outcomes_by_slice_are_of_what_was_held_out(workload: Workload) -> None:
+    gold = [record for n in range(40) for record in (inference(f"g{n}", plan="gold"), correction(f"g{n}"))]
+    workload.collect("a", [*ENOUGH, *gold])
+    gate(workload.config, workload.to_gate(forgot))
+    (found,) = read_evidence(workload.config)[0]["slice_outcomes"]
+    assert found["slice"] == "plan=gold"
+    assert 0 < found["cases"] < 40
+    assert found["challenger_right"] == 0, "what it was trained on is right, and is not held out"
+
+
+def test_remembered_and_learned_are_told_apart_where_that_is_on_record(workload: Workload) -> None:
+    workload.collect("a", ENOUGH)
+    workload.to_gate(forgot)
+    with State(workload.config.database).transaction() as tx:
+        assert tx.rows("count_snapshot_outcomes", round_id=1) == []
+    with duckdb.connect(str(workload.config.database)) as connection:
+        connection.execute(
+            "update case_results set in_snapshot = case_id in (select case_id from regression_cases "
+            "where tier = 'fixed')"
+        )
+    with State(workload.config.database).transaction() as tx:
+        remembered, learned_ = tx.rows("count_snapshot_outcomes", round_id=1)
+    assert remembered["in_snapshot"] and remembered["challenger_right"] == remembered["cases"] > 0
+    assert not learned_["in_snapshot"] and learned_["challenger_right"] == 0 < learned_["cases"]
+
+
+def test_what_a_prompt_would_fix_is_counted_beside_both_models(workload: Workload) -> None:
+    workload.collect("a", ENOUGH)
+    workload.to_gate(learned)
+    with duckdb.connect(str(workload.config.database)) as connection:
+        connection.execute(
+            "insert into case_results by name select * replace ('few_shot' as role, true as is_right) "
+            "from case_results where role = 'champion' and case_id in "
+            "(select case_id from regression_cases where tier = 'unseen' and stratum = 'failure')"
+        )
+    with State(workload.config.database).transaction() as tx:
+        (found,) = tx.rows("count_few_shot_outcomes", round_id=1)
+    assert (found["tier"], found["stratum"]) == ("unseen", "failure")
+    assert found["champion_right"] == 0 < found["few_shot_right"] == found["cases"] == found["challenger_right"]

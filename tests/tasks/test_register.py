@@ -1,4 +1,4 @@
-"""What goes to the registry: the metrics people compare, and each round once."""
+"""What goes to the registry: parameters, hashes and all flips, and each round once."""
 
 from __future__ import annotations
 
@@ -6,22 +6,33 @@ from typing import Any
 
 import pytest
 
+from tasks.db import State
 from tasks.live_metrics import find_or_create_experiment, find_or_create_run
-from tasks.register import _finished_run, _flatten, tier_metrics
-from tests.conftest import Workload
-from tests.round_evidence import two_rounds
+from tasks.register import _finished_run, _flatten, _write_flips, hashes
+from tests.conftest import Workload, traffic
+from tests.round_evidence import earlier_round, round_evidence
 
 
-def test_metrics_are_rates_and_counts_of_each_tier() -> None:
-    evidence = two_rounds()[0]
-    metrics = tier_metrics(evidence)
-    for row in evidence["tiers"]:
-        name = "/".join(filter(None, (row["tier"], row["stratum"])))
-        assert metrics[f"{name}/accuracy"] == row["challenger_right"] / row["cases"]
-        assert metrics[f"{name}/negative_flips"] == row["negative_flips"]
-    assert metrics["gate/weighted_difference"] == evidence["gate"]["weighted"]["difference"]
-    assert metrics["gate/anchor_low"] == evidence["gate"]["anchor"]["low"]
-    assert all(isinstance(value, int | float) for value in metrics.values())
+def test_a_version_is_tagged_with_the_suite_and_the_outcomes_that_it_was_judged_on() -> None:
+    evidence = round_evidence(2, "reject")
+    assert hashes(evidence) == {
+        "suite_hash": evidence["suite_hash"],
+        "results_sha256": evidence["gate"]["results_sha256"],
+    }
+    assert hashes(earlier_round()) == {}
+
+
+def test_all_flips_are_written_whole(workload: Workload) -> None:
+    import polars as pl
+
+    workload.collect("a", traffic(failures=30, successes=60, given=60))
+    round_ = workload.to_gate(lambda role, case: role == "champion")
+    with State(workload.config.database).transaction() as tx:
+        path = _write_flips(tx, workload.config, round_.round_id, {"gate": {"facts": {"protected": []}}})
+    flips = pl.read_parquet(path)
+    assert flips.height == workload.value("select count(distinct case_id) as n from case_results")
+    assert set(flips["kind"]) == {"negative"}
+    assert "role" in flips["input"][0], "the conversation as it is held"
 
 
 def test_parameters_are_named_by_their_path_in_the_config(workload: Workload) -> None:

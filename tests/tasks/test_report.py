@@ -27,7 +27,7 @@ from tasks.headlines import (
 )
 from tasks.markdown import blend_table, clusters_table, escape, flips_table, verdict_markdown
 from tasks.report import marked, moment, render_report, write_report
-from tests.round_evidence import round_evidence, two_rounds, unfinished_round
+from tests.round_evidence import earlier_round, round_evidence, two_rounds, unfinished_round
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -58,8 +58,8 @@ class Page(HTMLParser):
 
 def poisoned(text: str) -> dict[str, Any]:
     """A round in which every text that comes from data is `text`."""
-    evidence = round_evidence(1, "promote")
-    evidence["workload"] = evidence["reasons"][0] = text
+    evidence = round_evidence(2, "reject")
+    evidence["workload"] = evidence["reasons"][0] = evidence["remarks"][0] = text
     evidence["clusters"][0] |= {
         "label": text,
         "examples": [{"input": text, "output": text, "corrected": "right"}],
@@ -76,6 +76,14 @@ def poisoned(text: str) -> dict[str, Any]:
     evidence["card"]["by"]["producer"] = {text: 3}
     evidence["card"]["left_out"] = {text: {text: 1}}
     evidence["challenger"]["label"] = evidence["champion_after"]["label"] = text
+    evidence["suite_hash"] = evidence["judge"]["reason"] = text
+    evidence["leaks"]["left_out"] = {text: 1}
+    gate = evidence["gate"]
+    harmed = next(found for found in gate["findings"] if found["rule"] == "slices")
+    gate["findings"] = [harmed | {"subject": text}, harmed | {"rule": "doubts", "state": "open", "sentence": text}]
+    gate["tally"]["lost_in"] = {text: {"count": 1, "of": 2, "examples": [text, f"{text} gone"]}}
+    gate["tally"]["prompted"][0]["cluster"] = text
+    gate["tally"]["slices"][0]["name"] = text
     return evidence
 
 
@@ -85,15 +93,15 @@ def page() -> Page:
 
 
 def test_first_screen_says_champion_verdicts_and_reasons(page: Page) -> None:
-    top = page.text[: page.text.index("What the gate saw")]
+    top = page.text[: page.text.index("What was asked")]
     assert "v1 is the champion" in top
-    assert "v2 was rejected; v1 stays champion. Production accuracy falls by 9.4 points" in top
-    assert "v1 is the new champion, in place of base. Production accuracy rises by 18.1 points" in top
+    assert "v2 was rejected; v1 stays champion. Production accuracy changes by -7.4 points" in top
+    assert "v1 is the new champion, in place of base. Production accuracy rises by +18.9 points" in top
     assert top.index("Round 2") < top.index("Round 1")
 
 
 def test_headline_numbers_are_those_of_the_evidence(page: Page) -> None:
-    for shown in ("24.8% → 6.7%", "0 → 163 of 200 never trained on", "9 right before, wrong now", "−0.2 pts"):
+    for shown in ("24.6% → 5.7%", "0 → 163 of 200 never trained on", "9 right before, wrong now", "0.0 pts"):
         assert shown in page.text
 
 
@@ -130,14 +138,123 @@ def test_long_flip_list_is_capped_and_says_where_the_rest_is(monkeypatch: pytest
     monkeypatch.setattr(report, "SHOWN_FLIPS", 20)
     evidence = round_evidence(2, "reject")
     text = Page(render_report([evidence])).text
-    assert "20 of 159 are shown; 139 are left out here" in text
-    assert "rounds/2/evidence.json" in text
+    assert "20 of 167 are shown; 147 are left out here" in text
+    assert "rounds/2/flips.parquet" in text
+
+
+def test_flips_that_the_evidence_does_not_hold_are_counted_too() -> None:
+    evidence = round_evidence(2, "reject")
+    evidence["flips"] = evidence["flips"][:5]
+    assert "5 of 167 are shown; 162 are left out here" in Page(render_report([evidence])).text
+    assert flips_table(evidence)[-1]["input"].startswith("162 more; the whole list is flips.parquet")
 
 
 def test_negative_flips_come_first() -> None:
     kinds = re.findall(r'<tr data-kind="(\w+)"', render_report([round_evidence(2, "reject")]))
-    assert kinds[:133] == ["negative"] * 133
-    assert set(kinds[133:]) == {"fix"}
+    assert kinds[:137] == ["negative"] * 137
+    assert set(kinds[137:]) == {"fix"}
+
+
+def test_what_a_protected_slice_lost_leads_the_flips() -> None:
+    table = flips_table(round_evidence(3, "hold"))
+    lost = [row["protected"] for row in table if row["flip"] == "negative"]
+    assert lost == ["protected"] * 4 + [""] * 4
+    assert {row["trained on"] for row in table} == {"yes", "no"}
+
+
+def test_a_right_answer_in_other_words_is_called_right() -> None:
+    evidence = round_evidence(3, "hold")
+    for flip in evidence["flips"]:
+        flip["champion_output"] = flip["challenger_output"] = "said otherwise"
+    assert Page(render_report([evidence])).text.count("✓ right said otherwise") >= len(evidence["flips"])
+
+
+def test_each_rule_has_a_row_of_question_finding_and_need(page: Page) -> None:
+    for said in (
+        "Would production be better off? accuracy +18.9 points (+17.1 to +20.4) p < 0.0001; passes below 0.0077 "
+        "a gain that chance does not explain ✓ passed",
+        "Did anything boring get worse? −5.5 points (−7.7 to −3.7) p 1; passes below 0.01 "
+        "surely less than 2.8 points lost ✕ failed",
+        "Is any slice harmed? language=fr: −39.7 points (−49.1 to −30.7)",
+        "How much that worked would break? 10.3% of all calls, at most 12.8%",
+        "Did it learn what it was taught? 325 of 325 are fixed at least 90.0% ✓ passed",
+        "Are earlier fixes kept? 30 of 244 are lost",
+        "Does the gain rest on one reviewer? it stands without each of 2 in turn",
+        "3 passed, 5 failed: one that failed is enough to reject.",
+    ):
+        assert said in page.text
+
+
+def test_a_rejection_shows_where_it_got_worse_with_texts(page: Page) -> None:
+    worse = page.text[page.text.index("Where it got worse") : page.text.index("What the verdict's worth")]
+    assert worse.index("language=fr 126 of 332 got worse") < worse.index("What earlier rounds fixed 30 of 244")
+    assert "Cluster c006: priority: high → low · no hurry, when you have time" in worse
+    assert "Input order " in worse and 'v2 said {"category": " billing "' in worse
+
+
+def test_a_hold_says_what_would_decide_it() -> None:
+    text = Page(render_report([round_evidence(3, "hold")])).text
+    decide = text[text.index("What would decide it") :]
+    assert "Would production be better off? About 1,350 more unseen failures and 2,123 more successes." in decide
+    assert "Did anything protected get worse? A person, who looks at it" in decide
+
+
+def test_examples_that_were_not_kept_are_named() -> None:
+    evidence = round_evidence(2, "reject") | {"flips": []}
+    assert re.search(
+        r"language=fr .* got worse Cases: case-\d+ , case-\d+ , case-\d+", Page(render_report([evidence])).text
+    )
+
+
+def test_what_a_verdict_depends_on_is_said_and_how_to_make_it_again(page: Page) -> None:
+    for said in (
+        "5 of 171 cases that were asked twice",
+        "the judge agrees with people: kappa 0.71",
+        "1,204 held-out cases against 812 training rows: 4 left out (3 near-duplicate of a training row, 1 same input)",
+        "100.0% of the 325 cases that it was trained on, 95.3% of the 1,200 others",
+        round_evidence(2, "reject")["suite_hash"][:12],
+        "flywheel gate replay 2",
+    ):
+        assert said in page.text
+
+
+def test_what_a_prompt_would_fix_stands_beside_the_challenger(page: Page) -> None:
+    assert "Cases of by a prompt v1 unseen · failures 200 82 163" in page.text
+    assert "refund_requested: false → true · money back, charged twice 40 40 31" in page.text
+
+
+def test_every_term_is_explained_on_hover_and_below(page: Page) -> None:
+    hovers = [attrs["title"] for tag, attrs in page.tags if tag == "abbr"]
+    assert len(hovers) > 20 and all(hovers)
+    words = page.text[page.text.index("Words on this page") :]
+    for term in ("points", "interval", "p", "anchor", "negative flip", "slice", "flaky", "kappa", "few-shot"):
+        assert f" {term} " in words
+
+
+def test_a_round_of_an_earlier_version_is_told_by_its_reasons() -> None:
+    evidence = earlier_round()
+    text = Page(render_report([evidence])).text
+    assert "accuracy +18.9 points (+17.1 to +20.4)" in text
+    assert "325 of 325 failures whose fix was trained on are fixed" in text
+    assert "What the verdict's worth" not in text and "Where it got worse" not in text
+    assert "- 325 of 325 failures whose fix" in verdict_markdown(evidence)
+
+
+def test_many_harmed_slices_are_bounded() -> None:
+    evidence = round_evidence(2, "reject")
+    harmed = next(found for found in evidence["gate"]["findings"] if found["rule"] == "slices")
+    evidence["gate"]["findings"] += [harmed | {"subject": f"customer={n}", "value": -n / 1000} for n in range(90)]
+    text = Page(render_report([evidence])).text
+    assert text.count("Is any slice harmed?") == 6
+    assert "more slices are harmed" in text
+    assert text.index("language=fr: −39.7") < text.index("plan=basic: −10.1")
+
+
+def test_a_hold_for_a_person_alone_says_so() -> None:
+    evidence = round_evidence(3, "hold")
+    evidence["gate"]["findings"] = [f for f in evidence["gate"]["findings"] if f["rule"] == "protected"]
+    assert outcome(evidence) == "v3 was held, until a person has looked; v1 stays champion"
+    assert "for want of evidence" in outcome(round_evidence(3, "hold"))
 
 
 def test_clusters_say_how_they_came_on() -> None:
@@ -225,6 +342,16 @@ def test_any_part_may_be_missing_or_null(missing: str, monkeypatch: pytest.Monke
         clusters_table(evidence), blend_table(evidence), flips_table(evidence)
 
 
+@pytest.mark.parametrize("missing", sorted(round_evidence(2, "reject")["gate"]))
+def test_any_part_of_the_gate_may_be_missing_or_null(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "_charts", lambda evidence: {})
+    gate = round_evidence(2, "reject")["gate"]
+    for part in ({key: value for key, value in gate.items() if key != missing}, gate | {missing: None}):
+        evidence = round_evidence(2, "reject") | {"gate": part}
+        assert "</html>" in render_report([evidence])
+        assert verdict_markdown(evidence)
+
+
 def test_unfinished_round_says_how_far_it_came() -> None:
     text = Page(render_report([*two_rounds(), unfinished_round()])).text
     assert "Not finished, got through cluster; v1 serves." in text
@@ -289,7 +416,7 @@ def test_round_without_challenger_says_none_was_trained() -> None:
         "reasons": ["only 3 new failures, 20 needed"],
     }
     assert verdict_sentence(small) == (
-        "Round 4: No challenger was trained; v1 stays champion. only 3 new failures, 20 needed."
+        "Round 4: No challenger was trained; v1 stays champion. Only 3 new failures, 20 needed."
     )
 
 
@@ -311,7 +438,7 @@ def test_clusters_are_ranked_by_impact_and_flips_are_capped() -> None:
     assert [row["failures"] for row in clusters_table(evidence)][:2] == ["122", "104"]
     table = flips_table(evidence, limit=10)
     assert [row["flip"] for row in table] == ["negative"] * 10 + ["…"]
-    assert "149 more" in table[-1]["input"]
+    assert "157 more" in table[-1]["input"]
 
 
 def test_contradictions_are_said_with_what_became_of_them() -> None:
@@ -352,11 +479,25 @@ def test_blend_keeps_signals_apart() -> None:
 
 def test_verdict_markdown_is_a_table_with_inert_data() -> None:
     evidence = round_evidence(1, "promote")
-    evidence["reasons"] = ["| a | [x](https://evil.example) <b>bold</b> `code`\n# not a heading"]
+    hostile = "| a | [x](https://evil.example) <b>bold</b> `code`\n# not a heading"
+    evidence["remarks"] = [hostile]
+    evidence["judge"]["reason"] = hostile
     text = verdict_markdown(evidence)
-    assert "| Production failure rate | 24.8% | 6.7% | −18.1 points |" in text
+    assert "| Production failure rate | 24.6% | 5.7% | −18.9 points |" in text
     assert "\n# not" not in text and "<b>" not in text
-    assert r"\| a \| \[x\](https:\//evil.example) &lt;b&gt;bold&lt;/b&gt; \`code\`" in text
+    assert text.count(r"\| a \| \[x\](https:\//evil.example) &lt;b&gt;bold&lt;/b&gt; \`code\`") == 2
+
+
+def test_verdict_markdown_asks_and_answers_as_the_report_does() -> None:
+    text = verdict_markdown(round_evidence(3, "hold"))
+    for said in (
+        "| Would production be better off? | accuracy +1.1 points (−1.6 to +3.4) | a gain that chance does not explain "
+        "| ? open | p 0.18; passes below 0.0027 |",
+        "## What would decide it",
+        "| Protected cases | 5 of 346 |",
+        "`flywheel gate replay 3`",
+    ):
+        assert said in text
 
 
 @given(st.text(st.sampled_from("ab1 \n\\`*_[](){}<>#+-=.!|~&;:/@$'\"")) | st.text())
