@@ -213,7 +213,7 @@ def _slice_harm(slices: Sequence[Slice], config: GateConfig) -> list[Finding]:
         Finding(
             "slices",
             "failed",
-            part.name if part.production else f"{part.name} on anchor",
+            part.name,
             strata=each,
             confidence=config.confidence,
             bound=0.0,
