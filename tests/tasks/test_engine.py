@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def test_an_adapter_that_was_changed_is_refused(adapter: Path, file: str) -> Non
 
 
 def test_what_answers_is_known_by_all_that_an_answer_depends_on(tmp_path: Path) -> None:
-    """A changed base, adapter or length must be asked again; the same one need not be."""
+    """A changed base, template, adapter, length or engine must be asked again; the same one elsewhere need not be."""
     adapter, base = tmp_path / "adapter", tmp_path / "base"
     for file in (base / "config.json", adapter / "adapter_config.json", adapter / "adapter_model.safetensors"):
         file.parent.mkdir(exist_ok=True)
@@ -47,4 +48,10 @@ def test_what_answers_is_known_by_all_that_an_answer_depends_on(tmp_path: Path) 
     assert answerer(config, None) in known
     (base / "config.json").write_text("{ }")
     (adapter / "adapter_config.json").write_text("{ }")
-    assert len(known | {answerer(config, None), answerer(config, str(adapter))}) == 5
+    known |= {answerer(config, None), answerer(config, str(adapter)), answerer(config, None, "vllm 9 on a server")}
+    assert len(known) == 6
+    shutil.copytree(base, tmp_path / "copy")
+    elsewhere = config.model_copy(update={"model": config.model.model_copy(update={"base": str(tmp_path / "copy")})})
+    assert answerer(elsewhere, None) in known
+    (tmp_path / "copy" / "chat_template.jinja").write_text("{{ messages }}")
+    assert answerer(elsewhere, None) not in known
