@@ -21,7 +21,7 @@ from tasks.train import gpus
 MAX_SEQUENCES = 256
 WAITING = 256  # requests beside those that are answered, so that a place that falls free is taken at once
 KV_CACHE_GIB = "1"
-LOGPROBS = 20  # as many as a server gives by default
+LOGPROBS = 16  # a trainer lists five; servers give 20 at most
 WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".onnx"}
 
 
@@ -52,8 +52,10 @@ class OwnEngine:
     def __init__(self, base: str, max_length: int, adapters: Sequence[str], dtype: str | None = None) -> None:
         lora: dict[str, Any] = {}
         if adapters:
-            rank = max(map(adapter_rank, adapters))
-            lora = {"enable_lora": True, "max_lora_rank": rank, "max_loras": len(adapters)}
+            # One place more than there are adapters: on a CPU, vLLM 0.32 answers prompts for the bare base that share a
+            # batch with others with whatever is in the last place, which stays empty so.
+            rank, places = max(map(adapter_rank, adapters)), len(adapters) + 1
+            lora = {"enable_lora": True, "max_lora_rank": rank, "max_loras": places}
         self._llm = start_engine(base, max_length, dtype=dtype, **lora)
         self._requests = {adapter: adapter_request(adapter, number) for number, adapter in enumerate(adapters, 1)}
         self._numbers = count()

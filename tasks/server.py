@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -216,19 +216,25 @@ class Server:
         return name
 
     def _run(self, prompts: Iterable[Prompt], body: Mapping[str, Any]) -> Iterator[tuple[Prompt, Any]]:
-        left = iter(prompts)
+        """One adapter after another: on a CPU, vLLM 0.32 may take one for the bare base where they share a batch."""
         with ThreadPoolExecutor(self._concurrency) as pool:
-            asked: dict[Future[Any], Prompt] = {}
             try:
-                while True:
-                    for prompt in islice(left, self._concurrency - len(asked)):
-                        asked[pool.submit(self._ask, prompt, body)] = prompt
-                    if not asked:
-                        return
-                    for future in wait(asked, return_when=FIRST_COMPLETED).done:
-                        yield asked.pop(future), future.result()
+                for _, same in groupby(prompts, lambda prompt: prompt.adapter):
+                    yield from self._run_at_once(pool, same, body)
             finally:
                 pool.shutdown(cancel_futures=True)
+
+    def _run_at_once(
+        self, pool: ThreadPoolExecutor, prompts: Iterator[Prompt], body: Mapping[str, Any]
+    ) -> Iterator[tuple[Prompt, Any]]:
+        asked: dict[Future[Any], Prompt] = {}
+        while True:
+            for prompt in islice(prompts, self._concurrency - len(asked)):
+                asked[pool.submit(self._ask, prompt, body)] = prompt
+            if not asked:
+                return
+            for future in wait(asked, return_when=FIRST_COMPLETED).done:
+                yield asked.pop(future), future.result()
 
     def _ask(self, prompt: Prompt, body: Mapping[str, Any]) -> Any:
         salt = {"cache_salt": os.urandom(16).hex()} if prompt.afresh else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import duckdb
 import polars as pl
+import psutil
 import pytest
 
 from tasks import answering, regress
@@ -22,8 +24,10 @@ from tasks.errors import ChildError, FlywheelError
 from tasks.few_shot import nearest
 from tasks.regress import _adapters, _judge
 from tasks.rounds import Round, record_evidence, stage_of, writing
+from tasks.train import _probe
 from tests.conftest import Workload, make_workload, traffic
 from tests.tasks.test_answering import Words
+from tests.tasks.tiny import leaning_adapter, undecided_base
 
 PROBE = [{"token_ids": [1, 2], "likeliest": [[7, -0.1], [8, -2.5]]}]
 
@@ -314,3 +318,44 @@ def test_a_suite_without_cases_is_no_error_and_says_so(tmp_path: Path, adapter: 
         connection.execute("delete from regression_cases")
     assert regress.regress(workload.config, round_)["cases"] == 0
     assert evidence(workload)["engine"]["prompts"] == 0 and not engine.asked
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_real_engine_that_is_killed_half_way_leaves_nothing_and_the_round_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(regress, "PART_ROWS", 16)
+    base = undecided_base(tmp_path / "w" / "base")
+    adapter = leaning_adapter(base, tmp_path / "leaning")
+    workload, round_ = to_regress(
+        tmp_path / "w", adapter, traffic(300, 300, 100),
+        split={"near_meaning": None}, engine={"noise_sample": 50, "few_shot": 2, "few_shot_cases": 20},
+        model={"base": str(base), "max_length": 64, "max_new_tokens": 4},
+    )  # fmt: skip
+    rows = [{"input_ids": [3, 4, 2, 5, 1], "labels": [-100, -100, -100, 5, 1]}]
+    probe = workload.config.round_folder(1) / "probe.json"
+    probe.write_text(json.dumps(_probe(str(base), adapter, rows)), encoding="utf-8")
+
+    def kill(done: int, total: int) -> None:
+        for each in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it is dead already, and told more before it was
+                if "tasks.answering:main" in each.cmdline():
+                    each.kill()
+
+    with pytest.raises(
+        ChildError, match=r"tasks\.answering:main ended with status -9: .*the whole story: .*answering\.log"
+    ):
+        regress.regress(workload.config, round_, kill)
+    assert results(workload) == {} and stage_of(workload.config, round_) == "regress"
+    made = regress.regress(workload.config, round_)
+    assert made["reused"] >= 16
+    assert results(workload) == {
+        "champion": made["cases"], "challenger": made["cases"], "champion_again": 50, "few_shot": 20,
+    }  # fmt: skip
+    assert made["max_abs_difference"] < 1e-3 and made["tokens"] == 10
+    rows = workload.rows("select role, output, tokens from case_results")
+    assert {row["output"].strip() for row in rows} <= {"a", "b"} and {row["tokens"] for row in rows} == {2}
+    facts = evidence(workload)["engine"]
+    assert facts["prompts"] + facts["reused"] == len(rows)
+    assert facts["few_shot"] == {"cases": 20, "shown": 40, "without": 0, "corrections": 2}
