@@ -41,7 +41,7 @@ def base_sha256(base: str) -> str | None:
 
     None where its files are not on this machine: a hub id that has not been loaded yet.
     """
-    folder = _folder(base)
+    folder = files_of(base)
     if folder is None:
         return None
     digest = hashlib.sha256((folder / "config.json").read_bytes())
@@ -52,7 +52,8 @@ def base_sha256(base: str) -> str | None:
     return digest.hexdigest()
 
 
-def _folder(base: str) -> Path | None:
+def files_of(base: str) -> Path | None:
+    """The folder of a base model, which for a hub id is that of its copy; None where its files are not here."""
     if Path(base).is_dir():
         return Path(base) if (Path(base) / "config.json").is_file() else None
     from huggingface_hub import try_to_load_from_cache

@@ -242,7 +242,9 @@ def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
     is left in the engine's cache.
     """
     adapter, total = spec["adapter"], len(spec["inputs"])
-    lora = {"enable_lora": True, "max_lora_rank": adapter_rank(adapter), "max_loras": 1} if adapter else {}
+    lora: dict[str, Any] = (
+        {"enable_lora": True, "max_lora_rank": adapter_rank(adapter), "max_loras": 1} if adapter else {}
+    )
     llm = start_engine(spec["base"], spec["max_length"], **lora)
     size = max(1, SEQUENCES // spec["per_input"])
     for start in range(0, total, size):

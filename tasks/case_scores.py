@@ -13,16 +13,16 @@ from tasks.db import Row, State
 from tasks.embed import embed
 from tasks.endpoint import read_key
 from tasks.errors import ConfigError, FlywheelError
-from tasks.judge import judge_cases
+from tasks.judge import SHOWN, judge_cases
 from tasks.score import Score, graded, make_scorer, score_calls
 from tasks.scorer_options import EmbeddingScorer, JudgeScorer, NoScorer, PythonScorer, RegexScorer, ScorerConfig
 
 
 class Scored(NamedTuple):
-    """The scores by role and case_id, and what goes into the round's evidence beside them."""
+    """The scores by role and case_id, and of a judge the counts of its verdicts (see `tasks.judge.judge_cases`)."""
 
     scores: dict[str, dict[str, Score]]
-    evidence: dict[str, Row]
+    verdicts: tuple[Row, ...] = ()
 
 
 def check_scorer(config: Config) -> None:
@@ -37,28 +37,21 @@ def check_scorer(config: Config) -> None:
         make_scorer(config.scorer)
 
 
-def score_cases(
-    config: Config, cases: Sequence[Row], outputs: Mapping[str, Mapping[str, str]], pinned_seq: int
-) -> Scored:
-    """Score what each role answered to the suite's cases.
-
-    A judge is held against people first; the record is the evidence `judge` (see `tasks.calibration.calibration`), with
-    the counts of its verdicts on the cases as `verdicts` (see `tasks.judge.judge_cases`).
+def score_cases(config: Config, cases: Sequence[Row], outputs: Mapping[str, Mapping[str, str]]) -> Scored:
+    """Score what each role answered to some of the suite's cases.
 
     Args:
         config: the workload's.
         cases: rows of regression_cases: case_id, input, expected, signal_id.
         outputs: by role and case_id; a role may have answered some of the cases only.
-        pinned_seq: the last pass over the sources that counts.
 
     Raises:
         ConfigError: the judge's key is not in the environment, or see `score_all`.
         FlywheelError: a case has no right answer, the judge cannot be reached, or see `score_all`.
     """
     if isinstance(config.scorer, JudgeScorer):
-        record = calibrate(config, config.scorer, pinned_seq)
         judged, counts = judge_cases(config, config.scorer, cases, outputs)
-        return Scored(judged, {"judge": record | {"verdicts": counts}})
+        return Scored(judged, (counts,))
     if needs_expected(config.scorer):
         refuse_blank(cases)
     scores = {}
@@ -68,7 +61,27 @@ def score_cases(
         expected = [case["expected"] for case in answered]
         found = score_all(config, [answers[id_] for id_ in ids], expected, [f"case {id_} ({role})" for id_ in ids])
         scores[role] = dict(zip(ids, found, strict=True))
-    return Scored(scores, {})
+    return Scored(scores)
+
+
+def judge_evidence(config: Config, pinned_seq: int, verdicts: Sequence[Row]) -> dict[str, Row]:
+    """What a judge adds to the round's evidence: how far it agrees with people, and the counts of its verdicts, which
+    came some cases at a time. Nothing for other scorers.
+
+    Args:
+        pinned_seq: the last pass over the sources that counts.
+
+    Raises:
+        ConfigError, FlywheelError: see `tasks.judge.ask`.
+    """
+    if not isinstance(config.scorer, JudgeScorer):
+        return {}
+    total: Row = {}
+    for counts in verdicts:
+        total = {key: total[key] + value if total else value for key, value in counts.items()}
+    if total:
+        total["no_verdict_cases"] = total["no_verdict_cases"][:SHOWN]
+    return {"judge": calibrate(config, config.scorer, pinned_seq) | {"verdicts": total}}
 
 
 def needs_expected(scorer: ScorerConfig) -> bool:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from tasks.engine_options import EngineConfig
+from tasks.engine_options import REACHED_BY, EngineConfig
 from tasks.errors import ConfigError
 from tasks.gate_options import GateConfig
 from tasks.methods import DEFAULTS, STAGES, Method, Task, check_candidates, check_method
@@ -454,8 +454,8 @@ class Config(Model):
         return self.folder / "rounds" / str(round_id)
 
     def sha256(self) -> str:
-        """Hash of everything in the config, so that a round can say what it ran with."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """Hash of the config, so that a round can say what it ran with; how a server is reached is left out."""
+        return hashlib.sha256(self.model_dump_json(exclude={"engine": REACHED_BY}).encode()).hexdigest()
 
 
 class RoundRequest(Model):

@@ -29,4 +29,8 @@ class GateConfig(Model):
     min_slice_cases: int = Field(20, ge=1, description="units below which a slice is not judged by itself")
     power: float = Field(0.8, gt=0.5, lt=1.0, description="with which the cases that a hold asks for would decide")
     unit: str | None = Field(None, description="a slice whose cases depend on one another, as those of one customer do")
-    logprob_tolerance: float = Field(0.05, gt=0.0, description="nats a token between trainer and server")
+    logprob_tolerance: float | None = Field(
+        None,
+        gt=0.0,
+        description="nats a token between trainer and server; by default 0.001 in float32, 0.05 in bfloat16",
+    )

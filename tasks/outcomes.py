@@ -56,11 +56,13 @@ class Case:
         """Right before, wrong now."""
         return self.champion.is_right and not self.challenger.is_right
 
-    @property
-    def is_flaky(self) -> bool:
-        """The champion, asked twice, did not answer alike."""
-        again = self.again
-        return again is not None and (again.is_right, again.score) != (self.champion.is_right, self.champion.score)
+    def is_flaky(self, is_relative: bool) -> bool:
+        """The champion, asked twice, did not answer alike; where scores are relative, one of its answers was better."""
+        if self.again is None:
+            return False
+        if is_relative:
+            return self.again.score != 0.5
+        return (self.again.is_right, self.again.score) != (self.champion.is_right, self.champion.score)
 
 
 class Facts(Model):
@@ -162,8 +164,8 @@ class Tally(Model):
 def tally(cases: Sequence[Case], facts: Facts, config: GateConfig) -> Tally:
     """Count the cases. Those whose answer changes between two runs of the champion count only where protected."""
     unit_of = units(cases, config.unit)
-    flaky = [case for case in cases if case.is_flaky]
-    steady = [case for case in cases if not case.is_flaky]
+    flaky = [case for case in cases if case.is_flaky(facts.is_relative)]
+    steady = [case for case in cases if not case.is_flaky(facts.is_relative)]
     anchor = [case for case in steady if case.tier == "anchor"]
     failure = [case for case in steady if case.tier == "unseen" and case.is_new and case.stratum == "failure"]
     confirmed = [case for case in steady if case.tier == "unseen" and case.is_new and case.stratum == "success"]
@@ -199,9 +201,9 @@ def tally(cases: Sequence[Case], facts: Facts, config: GateConfig) -> Tally:
         anchor=count(anchor),
         anchor_champion=_mean(count(anchor, lambda case: case.champion.score)),
         anchor_challenger=_mean(count(anchor, lambda case: case.challenger.score)),
-        reference=_against_reference(anchor, count),
+        reference=_against_reference(anchor, facts.is_relative, count),
         slices=tuple(_slices(failure, success, anchor, is_enough, facts, config, unit_of)),
-        protected=_share(protected, lambda case: case.is_negative_flip or case.is_flaky),
+        protected=_share(protected, lambda case: case.is_negative_flip or case.is_flaky(facts.is_relative)),
         fixed=_share(new_fixes, lambda case: case.challenger.is_right),
         earlier_fixes=_share(held_fixes, lambda case: not case.challenger.is_right),
         validity=count(held_out, lambda case: float(case.challenger.is_valid) - float(case.champion.is_valid)),
@@ -213,7 +215,7 @@ def tally(cases: Sequence[Case], facts: Facts, config: GateConfig) -> Tally:
         ),
         without=_without(facts, production),
         lost_in=_lost_in(steady),
-        prompted=tuple(_prompted(failure)),
+        prompted=() if facts.is_relative else tuple(_prompted(failure)),
         is_relative=facts.is_relative,
         doubts=facts.doubts,
     )
@@ -265,11 +267,17 @@ def _share(cases: Sequence[Case], is_counted: Callable[[Case], bool]) -> Share:
     return Share(count=len(counted), of=len(cases), examples=tuple(counted[:SHOWN_EXAMPLES]))
 
 
-def _against_reference(anchor: Sequence[Case], count: Callable[..., Differences]) -> Differences | None:
+def _against_reference(
+    anchor: Sequence[Case], is_relative: bool, count: Callable[..., Differences]
+) -> Differences | None:
+    """Challenger - reference; where scores are relative, the reference's is of the comparison of these two."""
+
+    def difference(case: Case) -> float:
+        reference = case.reference.score if case.reference else 0.0
+        return 1.0 - 2 * reference if is_relative else case.challenger.score - reference
+
     asked = [case for case in anchor if case.reference is not None]
-    if not asked:
-        return None
-    return count(asked, lambda case: case.challenger.score - (case.reference.score if case.reference else 0.0))
+    return count(asked, difference) if asked else None
 
 
 def _slices(

@@ -2,14 +2,17 @@
 
 Both are LoRA adapters of the same engine (a champion without an adapter is the bare base model), so that nothing
 but the adapter differs between them. Before any case is judged, the server's log-probabilities are held against
-the trainer's: what is gated must be what was trained. A case that the same model has answered before, with the same
-decoding on the same engine, is not asked again.
+the trainer's: what is gated must be what was trained. Some cases are asked of others too: of the pinned reference, of
+the champion with corrections in its prompt, and of the champion a second time. What the same model has answered before,
+to the same prompt, with the same decoding on the same engine, is not asked again.
 """
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -17,204 +20,254 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from tasks.adapters import check_base
-from tasks.case_scores import score_cases
-from tasks.chat import Conversation, calls_tools, read_input, token_ids, written_calls
+from tasks.case_scores import judge_evidence, score_cases
 from tasks.child import Progress, run_child
 from tasks.config import Config
 from tasks.db import Row, State, Transaction
-from tasks.engine import adapter_rank, adapter_request, answerer, checked_adapter, read_calls, start_engine
+from tasks.engine import answerer, checked_adapter, engine_dtype, vllm_version
 from tasks.errors import FlywheelError
 from tasks.leaks import guard
+from tasks.parity import UNKNOWN, tolerance
+from tasks.records import sha256
+from tasks.reference import reference_of
 from tasks.rounds import Round, held_row, record_evidence, writing
-from tasks.suite import active_cases
+from tasks.score import Score
+from tasks.suite import in_snapshot
+from tasks.suite_queue import (
+    AGAIN,
+    Files,
+    Model,
+    choose,
+    count_shown,
+    find_known,
+    read_answered,
+    write_cases,
+    write_queue,
+)
 
-ROLES = ("champion", "challenger")
-CHUNK = 512
-SERVER_LOGPROBS = 20
+if TYPE_CHECKING:
+    import polars as pl
 
-
-def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Generate in this process (the child): the outputs of each role, in the prompts' order. See `regress`.
-
-    Raises:
-        FlywheelError: trainer and server disagree, or a prompt leaves no room for its answer.
-    """
-    rank = spec["max_lora_rank"]
-    llm = start_engine(spec["base"], spec["max_length"], enable_lora=True, max_lora_rank=rank, max_loras=len(ROLES))
-    agreement = _agreement(llm, spec["adapters"]["challenger"], spec["probe"])
-    if agreement["max_abs_difference"] > spec["logprob_tolerance"]:
-        raise FlywheelError(
-            f"trainer and server disagree: a log-probability differs by {agreement['max_abs_difference']:.4f} nats "
-            f"(tolerance {spec['logprob_tolerance']}), so what would be gated is not what was trained; check that "
-            f"model.base is the folder the adapter was trained on"
-        )
-    tokenizer = llm.get_tokenizer()
-    inputs = [read_input(held) for held in spec["inputs"]]
-    prompts = _prompts(tokenizer, inputs, spec["max_length"] - spec["max_new_tokens"])
-    written = {
-        place: written_calls(tokenizer, inputs[place], answer)
-        for place, answer in enumerate(spec["expected"])
-        if calls_tools(answer)
-    }
-    asked = {role: [prompts[place] for place in places] for role, places in spec["asked"].items()}
-    outputs = _generate(llm, asked, spec["adapters"], spec["max_new_tokens"], progress)
-    for role, places in spec["asked"].items():
-        outputs[role] = [
-            read_calls(output, written.get(place), spec["expected"][place])
-            for place, output in zip(places, outputs[role], strict=True)
-        ]
-    return {"outputs": outputs, "logprob_agreement": agreement | {"tolerance": spec["logprob_tolerance"]}}
+PART_ROWS = 2048  # answers that are written down at once
 
 
-def _request(role: str, adapter: str | None) -> Any:
-    return adapter_request(adapter, ROLES.index(role) + 1)
+@dataclass(frozen=True)
+class Frozen:
+    """The suite's version, and the cases that each role's model was trained on or on near-duplicates of, by role."""
 
-
-def _agreement(llm: Any, adapter: str, probe: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The largest difference (nats) between the trainer's and the server's log-probabilities of the likeliest tokens.
-
-    Prefix by prefix, each answered with one token: the CPU build cannot give log-probabilities of a prompt's own
-    tokens under an adapter.
-    """
-    from vllm import SamplingParams
-
-    answers = llm.generate(
-        [{"prompt_token_ids": row["token_ids"]} for row in probe],
-        SamplingParams(max_tokens=1, temperature=0.0, logprobs=SERVER_LOGPROBS),
-        lora_request=_request("challenger", adapter),
-        use_tqdm=False,
-    )
-    differences = []
-    for row, answer in zip(probe, answers, strict=True):
-        served = {token: entry.logprob for token, entry in answer.outputs[0].logprobs[0].items()}
-        # A token that the server does not list is less likely there than all it lists.
-        floor = min(served.values())
-        differences += [abs(logprob - served.get(token, floor)) for token, logprob in row["likeliest"]]
-    return {"tokens": len(differences), "max_abs_difference": max(differences)}
-
-
-def _prompts(tokenizer: Any, inputs: Sequence[Conversation], room: int) -> list[dict[str, Any]]:
-    """Token ids of each input's chat, up to where the answer begins."""
-    prompts = []
-    for messages, tools in inputs:
-        ids = token_ids(tokenizer, messages, tools, prompt=True)
-        if len(ids) > room:
-            raise FlywheelError(
-                f"a regression case has {len(ids)} tokens, which leaves no room for an answer within "
-                f"model.max_length; raise it. The case begins: {messages[-1]['content'][:60]!r}"
-            )
-        prompts.append({"prompt_token_ids": ids})
-    return prompts
-
-
-def _generate(
-    llm: Any,
-    asked: dict[str, list[dict[str, Any]]],
-    adapters: dict[str, str | None],
-    max_new_tokens: int,
-    progress: Progress,
-) -> dict[str, list[str]]:
-    from vllm import SamplingParams
-
-    greedy = SamplingParams(temperature=0.0, max_tokens=max_new_tokens)
-    total = sum(map(len, asked.values()))
-    outputs: dict[str, list[str]] = {}
-    for role, prompts in asked.items():
-        outputs[role] = []
-        for start in range(0, len(prompts), CHUNK):
-            answers = llm.generate(
-                prompts[start : start + CHUNK], greedy, lora_request=_request(role, adapters[role]), use_tqdm=False
-            )
-            outputs[role] += [answer.outputs[0].text for answer in answers]
-            progress(done=sum(map(len, outputs.values())), total=total)
-    return outputs
+    suite_hash: str
+    trained_on: Mapping[str, set[str]]
 
 
 def regress(config: Config, round_: Round, on_progress: Progress | None = None) -> dict[str, Any]:
-    """Run the suite as of this round on both models and store each case's outcome; counts.
+    """Run the suite as of this round on all roles and store each case's outcome; the facts of it.
 
     Raises:
-        FlywheelError: an adapter is not the one that was recorded or belongs to another base, or see `main`.
+        FlywheelError: an adapter is not the one that was recorded or belongs to another base, or see
+            `tasks.answering.main`.
     """
     guard(config, round_)
-    with State(config.database).transaction() as tx:
-        cases = active_cases(tx, config, round_.round_id)
-        adapters = _adapters(tx, round_)
-        for adapter in filter(None, adapters.values()):
-            check_base(Path(adapter), config.model.base)
-        answerers = {role: answerer(config, adapter) for role, adapter in adapters.items()}
-        known = {
-            role: {row["case_id"]: row["output"] for row in tx.rows("list_answers", answered_by=known_by)}
-            for role, known_by in answerers.items()
-        }
-    asked = {role: [i for i, case in enumerate(cases) if case["case_id"] not in known[role]] for role in ROLES}
-    folder = config.round_folder(round_.round_id)
-    spec = {
-        "base": config.model.base,
-        "adapters": adapters,
-        "max_lora_rank": max(adapter_rank(adapter) for adapter in adapters.values() if adapter),
-        "max_length": config.model.max_length,
-        "max_new_tokens": config.model.max_new_tokens,
-        "inputs": [case["input"] for case in cases],
-        "expected": [case["expected"] for case in cases],
-        "asked": asked,
-        "probe": json.loads((folder / "probe.json").read_text(encoding="utf-8")),
-        "logprob_tolerance": config.gate.logprob_tolerance,
-    }
-    answered = run_child("tasks.regress:main", spec, folder, on_progress)
-    for role, places in asked.items():
-        given = zip(places, answered["outputs"][role], strict=True)
-        known[role] |= {cases[place]["case_id"]: output for place, output in given}
-    results, evidence = _judge(config, round_, cases, known, answerers)
+    state, folder = State(config.database), config.round_folder(round_.round_id)
+    files = Files(folder / "suite")
+    served = _served(config)
+    with state.transaction() as tx:
+        models = _models(tx, config, round_, served)
+        probes = _probes(tx, config, round_, models, served["dtype"])
+        snapshot = tx.rows("get_snapshot", snapshot_hash=models["challenger"].snapshot_hash)[0]
+        frozen = Frozen(
+            json.loads(held_row(tx, round_)["evidence"])["suite_hash"],
+            {role: in_snapshot(tx, model.snapshot_hash) for role, model in models.items()},
+        )
+        cases = write_cases(tx, config, round_.round_id, files.cases)
+    chosen = choose(cases, round_.round_id, models, config.engine)
+    rows = write_queue(config, files, chosen, models, Path(snapshot["path"]))
+    with state.transaction() as tx:
+        known = find_known(tx, files)
+    answered = run_child("tasks.answering:main", _spec(config, files, models, probes, served), folder, on_progress)
+    agreed = answered.pop("logprob_agreement")
+    judged, evidence = _judge_all(config, round_, files, models, rows, frozen)
+    facts = answered | _facts(config, files, models, chosen, served) | {"reused": known}
     with writing(config, round_, "regress") as tx:
         tx.run("delete_case_results", round_id=round_.round_id)
-        if cases:
-            tx.load("insert_case_results", results)
-        record_evidence(tx, round_, logprob_agreement=answered["logprob_agreement"], **evidence)
-    reused = sum(len(cases) - len(places) for places in asked.values())
-    return {"cases": len(cases), "reused": reused} | answered["logprob_agreement"]
+        if judged:
+            with tx.incoming(judged):
+                tx.run("insert_case_results")
+        record_evidence(tx, round_, logprob_agreement=agreed, engine=facts, **evidence)
+    shutil.rmtree(files.folder)
+    return {"cases": len(cases), "reused": known} | agreed
 
 
-def _adapters(tx: Transaction, round_: Round) -> dict[str, str | None]:
-    """The folder of each role's adapter, its hash checked; None for a champion that is the bare base model."""
-    challenger = held_row(tx, round_)
-    champion = tx.row("get_version", version=round_.champion_version) if round_.champion_version else None
+def _served(config: Config) -> dict[str, Any]:
+    """What answers: its version, its type of numbers, and how it is started: `server` is None for an own engine."""
+    options = config.engine
+    if options.address is None:
+        return {"version": vllm_version(), "dtype": engine_dtype(), "server": None, "name": None}
+    from tasks.server import describe
+
+    found = describe(options, config.model.max_length)
+    return {"version": found.version, "dtype": UNKNOWN, "server": found.model, "name": f"{found.version} {found.model}"}
+
+
+def _models(tx: Transaction, config: Config, round_: Round, served: Mapping[str, Any]) -> dict[str, Model]:
+    """The model of each role. The reference is left out where there is none, or where the champion is the same."""
+    asked = {"champion": round_.champion_version}
+    if (reference := reference_of(tx, round_)) is not None:
+        asked["reference"] = reference["version"]
+    found = {
+        role: (version or "base", tx.rows("get_version", version=version)[0] if version else None)
+        for role, version in asked.items()
+    }
+    found["challenger"] = (f"round {round_.round_id}", held_row(tx, round_))
+    models = {role: _model(config, version, row, served) for role, (version, row) in found.items()}
+    if "reference" in models and models["reference"].answered_by == models["champion"].answered_by:
+        del models["reference"]
+    return models | dict.fromkeys(("few_shot", AGAIN), models["champion"])
+
+
+def _model(config: Config, version: str, row: Row | None, served: Mapping[str, Any]) -> Model:
+    """A version as it is asked, its adapter's hash and base checked; without a row it is the bare base model."""
+    adapter = checked_adapter(row["adapter_path"], row["adapter_sha256"]) if row else None
+    if adapter is not None:
+        check_base(Path(adapter), config.model.base)
+    known_by = sha256([answerer(config, adapter, served["name"]), config.engine.structured_outputs])
+    return Model(version, adapter, known_by, row["snapshot_hash"] if row else None)
+
+
+def _probes(
+    tx: Transaction, config: Config, round_: Round, models: Mapping[str, Model], dtype: str
+) -> dict[str, dict[str, Any]]:
+    """What the trainer predicted, for the challenger, and for the champion where its round's folder is still there."""
+    rounds = {"challenger": round_.round_id}
+    if round_.champion_version:
+        rounds["champion"] = tx.rows("get_version", version=round_.champion_version)[0]["round_id"]
+    probes = {}
+    for role, round_id in rounds.items():
+        file = config.round_folder(round_id) / "probe.json"
+        if role == "challenger" or file.is_file():
+            evidence = json.loads(tx.rows("get_round", round_id=round_id)[0]["evidence"])
+            on_gpu = evidence.get("training", {}).get("device") == "cuda"
+            allowed = tolerance((dtype, "bfloat16" if on_gpu else "float32"), config.gate.logprob_tolerance)
+            probes[role] = {
+                "prefixes": json.loads(file.read_text(encoding="utf-8")),
+                "adapter": models[role].adapter,
+                "dtype": dtype,
+                "tolerance": allowed,
+            }
+    return probes
+
+
+def _spec(
+    config: Config,
+    files: Files,
+    models: Mapping[str, Model],
+    probes: Mapping[str, Mapping[str, Any]],
+    served: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What the child is told."""
+    options = config.engine
+    server = None
+    if options.address is not None:
+        named = {str(models[role].adapter): name for role, name in options.adapters.items() if role in models}
+        given = {"address", "api_key_env", "timeout_s", "concurrency"}
+        server = options.model_dump(include=given) | {"model": served["server"], "named": named}
     return {
-        role: checked_adapter(row["adapter_path"], row["adapter_sha256"]) if row else None
-        for role, row in zip(ROLES, (champion, challenger), strict=True)
+        "queue": str(files.asked),
+        "folder": str(files.folder),
+        "base": config.model.base,
+        "adapters": list(dict.fromkeys(model.adapter for model in models.values() if model.adapter)),
+        "max_length": config.model.max_length,
+        "max_new_tokens": config.model.max_new_tokens,
+        "structured_outputs": options.structured_outputs,
+        "dtype": served["dtype"],
+        "server": server,
+        "probes": probes,
+        "part_rows": PART_ROWS,
     }
 
 
-def _judge(
-    config: Config,
+def _judge_all(
+    config: Config, round_: Round, files: Files, models: Mapping[str, Model], rows: int, frozen: Frozen
+) -> tuple[list[Path], dict[str, Any]]:
+    """Judge the suite, some cases at a time, into Parquet files of the columns of case_results; with what the scorer
+    adds to the evidence.
+
+    Raises:
+        FlywheelError: an answer is missing, or see `score_cases`.
+    """
+    paths: list[Path] = []
+    verdicts: list[Row] = []
+    found = 0
+    for cases, answers in read_answered(files):
+        outputs: dict[str, dict[str, str]] = {role: {} for role in models}
+        for role, case_id, output in answers.select("role", "case_id", "output").iter_rows():
+            outputs[role][case_id] = output
+        scored = score_cases(config, cases, outputs)
+        verdicts += scored.verdicts
+        judged = _results(round_, outputs, scored.scores, models, frozen)
+        path = files.folder / f"judged-{len(paths):05d}.parquet"
+        known_by = answers.select("role", "case_id", "answered_by", "tokens")
+        judged.join(known_by, on=["role", "case_id"], how="left").write_parquet(path)
+        paths, found = [*paths, path], found + judged.height
+    if found != rows:
+        raise FlywheelError(f"{rows - found} of {rows} answers of the suite are missing; run the round again")
+    return paths, judge_evidence(config, round_.pinned_seq, verdicts)
+
+
+def _results(
     round_: Round,
-    cases: Sequence[Row],
-    outputs: dict[str, dict[str, str]],
-    answerers: dict[str, str],
-) -> tuple[Any, dict[str, Row]]:
-    """The frame of case_results, and what the scorer adds to the evidence."""
+    outputs: Mapping[str, Mapping[str, str]],
+    scores: Mapping[str, Mapping[str, Score]],
+    models: Mapping[str, Model],
+    frozen: Frozen,
+) -> "pl.DataFrame":
+    """Outcomes of some cases: of each role those that it has an output to, by case_id."""
     import polars as pl
 
-    scores, evidence = score_cases(config, cases, {role: outputs[role] for role in ROLES}, round_.pinned_seq)
-    versions = {"champion": round_.champion_version or "base", "challenger": f"round {round_.round_id}"}
-    frame = pl.DataFrame(
+    return pl.DataFrame(
         [
             {
                 "round_id": round_.round_id,
                 "role": role,
-                "model_version": versions[role],
-                "case_id": case["case_id"],
-                "output": outputs[role][case["case_id"]],
-                "score": scores[role][case["case_id"]].value,
-                "is_right": scores[role][case["case_id"]].is_right,
-                "is_valid": scores[role][case["case_id"]].is_valid,
-                "answered_by": answerers[role],
+                "model_version": models[role].version,
+                "case_id": case_id,
+                "output": output,
+                "score": scores[role][case_id].value,
+                "is_right": scores[role][case_id].is_right,
+                "is_valid": scores[role][case_id].is_valid,
+                "in_snapshot": case_id in frozen.trained_on[role],
+                "suite_hash": frozen.suite_hash,
             }
-            for role in ROLES
-            for case in cases
+            for role, texts in outputs.items()
+            for case_id, output in texts.items()
         ]
     )
-    return frame, evidence
+
+
+def _facts(
+    config: Config,
+    files: Files,
+    models: Mapping[str, Model],
+    chosen: Mapping[str, frozenset[str] | None],
+    served: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What the evidence says of the engine beside what the child reports."""
+    again = chosen[AGAIN]
+    return {
+        "starts": 1 if served["server"] is None else 0,
+        "version": served["version"],
+        "dtype": served["dtype"],
+        "server": served["server"],
+        "structured_outputs": config.engine.structured_outputs,
+        "adapters": {
+            role: _adapter_fact(models[role]) for role in chosen if role in ("champion", "challenger", "reference")
+        },
+        "noise_cases": len(again or ()),
+        "few_shot": count_shown(files) | {"corrections": config.engine.few_shot},
+    }
+
+
+def _adapter_fact(model: Model) -> dict[str, Any]:
+    return {"version": model.version, "adapter": Path(model.adapter).name if model.adapter else None}
 
 
 @task(name="regress", cache_policy=NO_CACHE)
@@ -222,13 +275,16 @@ def regress_task(config: Config, round_: Round) -> None:
     """Prefect task around `regress`, with a progress bar in the UI."""
     logger = get_run_logger()
     bar = create_progress_artifact(progress=0.0, description=f"Regression suite of round {round_.round_id}")
-    logger.info("Starting one vLLM engine for champion and challenger")
+    where = f"Asking the server at {config.engine.address}" if config.engine.address else "Starting one vLLM engine"
+    logger.info("%s for champion and challenger", where)
 
     def show(done: int, total: int) -> None:
         update_progress_artifact(artifact_id=bar, progress=100 * done / total)  # type: ignore[arg-type]
         logger.info("%d of %d answers", done, total)
 
     made = regress(config, round_, show)
+    if not made["cases"]:
+        logger.warning("The suite has no case yet, so the gate has nothing to go by: see split.unseen and split.anchor")
     logger.info(
         "Both models answered %d cases (%d answers were known); trainer and server agree to %.1e nats over %d tokens",
         made["cases"], made["reused"], made["max_abs_difference"], made["tokens"],

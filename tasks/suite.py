@@ -55,8 +55,12 @@ def _content(value: str | bool | None) -> bytes:
 
 def active_cases(tx: Transaction, config: Config, round_id: int) -> list[Row]:
     """The suite as of a round, by case_id: the columns of a case, `group_hash`, `is_new` and `is_protected`."""
-    protected = json.dumps([part.model_dump() for part in config.suite.protected])
-    return tx.rows("list_active_cases", round_id=round_id, protected=protected)
+    return tx.rows("list_active_cases", **suite_at(config, round_id))
+
+
+def suite_at(config: Config, round_id: int) -> dict[str, Any]:
+    """What `list_active_cases` is asked with."""
+    return {"round_id": round_id, "protected": json.dumps([part.model_dump() for part in config.suite.protected])}
 
 
 def count_cases(cases: Iterable[Row]) -> list[Row]:

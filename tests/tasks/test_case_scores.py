@@ -32,12 +32,12 @@ def says_too_much(output: str, expected: str) -> float:
 def test_each_role_is_scored_on_what_it_answered(tmp_path: Path) -> None:
     config = make_config(tmp_path, scorer={"type": "labels", "labels": ["a", "b"]})
     outputs = {"champion": {"x": "a", "y": "no"}, "reference": {"y": " b"}}
-    assert score_cases(config, [case("x", "a"), case("y", "b")], outputs, 1) == (
+    assert score_cases(config, [case("x", "a"), case("y", "b")], outputs) == (
         {
             "champion": {"x": Score(1.0, True, True), "y": Score(0.0, False, False)},
             "reference": {"y": Score(1.0, True, True)},
         },
-        {},
+        (),
     )
 
 
@@ -52,7 +52,7 @@ def test_a_scorer_that_fails_is_named_with_the_case(tmp_path: Path, function: st
     config = make_config(tmp_path, scorer={"type": "python", "function": f"{__name__}:{function}"})
     outputs = {"challenger": {"x": "a", "y": "" if function == "stumbles" else "ab"}}
     with pytest.raises(FlywheelError) as caught:
-        score_cases(config, [case("x", "a"), case("y", "b")], outputs, 1)
+        score_cases(config, [case("x", "a"), case("y", "b")], outputs)
     line = str(caught.value)
     assert f"scorer python ({__name__}:{function}) failed on case y (challenger): {problem}" in line
     assert "mend it and run the round again" in line
@@ -63,9 +63,9 @@ def test_a_case_without_a_right_answer_is_refused(tmp_path: Path) -> None:
     cases = [case("x", "a"), case("y", " \n")]
     outputs = {"champion": {"x": "a", "y": "b"}}
     with pytest.raises(FlywheelError, match=r"case y \(1 in all\) has a blank right answer.* use signal-y --leave-out"):
-        score_cases(make_config(tmp_path), cases, outputs, 1)
+        score_cases(make_config(tmp_path), cases, outputs)
     scorer = {"type": "regex", "pattern": "b", "mode": "match"}
-    found = score_cases(make_config(tmp_path, scorer=scorer), cases, outputs, 1).scores["champion"]
+    found = score_cases(make_config(tmp_path, scorer=scorer), cases, outputs).scores["champion"]
     assert {id_: score.is_right for id_, score in found.items()} == {"x": False, "y": True}
 
 

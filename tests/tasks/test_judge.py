@@ -14,13 +14,12 @@ import pytest
 from pydantic import ValidationError
 
 from tasks import endpoint
-from tasks.case_scores import check_scorer, score_all, score_cases
+from tasks.case_scores import check_scorer, judge_evidence, score_all, score_cases
 from tasks.chat import held_input
 from tasks.config import Config
 from tasks.db import Row, State
 from tasks.errors import ConfigError, FlywheelError
 from tasks.judge import Compared, Pair, ask, compare, judge_cases
-from tasks.regress import _judge
 from tasks.score import Score
 from tasks.scorer_options import JudgeScorer
 from tasks.verdicts import Question
@@ -354,12 +353,9 @@ def test_the_suites_cases_are_judged_and_the_record_goes_into_the_evidence(tmp_p
     workload = make_workload(tmp_path, **better)
     workload.collect("a", [preference(f"p{place}", "quality 4", f"quality {place % 3}") for place in range(8)])
     outputs = answers(champion=["quality 1"], challenger=["quality 4"])
-    answerers = {"champion": "a", "challenger": "b"}
-    frame, evidence = _judge(workload.config, workload.open(), [case("c0", "")], outputs, answerers)
-    assert frame.select("role", "score", "is_right", "is_valid").rows() == [
-        ("champion", 0.0, False, True),
-        ("challenger", 1.0, True, True),
-    ]
+    scores, verdicts = score_cases(workload.config, [case("c0", "")], outputs)
+    assert scores == {"champion": {"c0": Score(0.0, False, True)}, "challenger": {"c0": Score(1.0, True, True)}}
+    evidence = judge_evidence(workload.config, workload.open().pinned_seq, verdicts)
     record = evidence["judge"]
     assert record["is_trusted"] and record["kappa"] == 1.0 and record["cases"] == 8
     assert record["verdicts"] == {"cases": 1, "no_verdict": 0, "no_verdict_cases": [], "turned_by_order": 0}
@@ -370,7 +366,7 @@ def test_a_judge_is_not_asked_without_the_inputs(tmp_path: Path, server: JudgeSe
     config, _ = configured(tmp_path, server)
     with pytest.raises(ConfigError, match="a judge needs the inputs"):
         score_all(config, ["a"], ["b"])
-    assert score_cases(config, [], {"champion": {}, "challenger": {}}, 1).scores == {"champion": {}, "challenger": {}}
+    assert score_cases(config, [], {"champion": {}, "challenger": {}}).scores == {"champion": {}, "challenger": {}}
 
 
 def coin(answers: list[str]) -> str:

@@ -72,6 +72,16 @@ def test_where_scores_are_relative_all_that_is_held_out_is_one_stratum() -> None
     assert (found.production.failure, found.production.failure_rate) == ({}, 0.0)
 
 
+def test_relative_scores_of_other_roles_are_of_their_own_comparisons() -> None:
+    """The champion's second answer is held against its first, the reference's against the challenger's."""
+    won, tie = Answer(1.0, True), Answer(0.5, False)
+    facts = FACTS.model_copy(update={"is_relative": True})
+    found = count(anchor("a", reference=won, again=tie), anchor("b", reference=tie, again=won), facts=facts)
+    assert (found.flaky.count, found.flaky.examples) == (1, ("b",))
+    assert found.reference == {-1.0: 1}
+    assert count(anchor("a", reference=tie), facts=facts).reference == {0.0: 1}
+
+
 def test_near_duplicates_are_one_unit_with_their_mean() -> None:
     twins = [case("a", group="g"), case("b", after=False, group="g"), case("c")]
     assert count(*twins).production.failure == {0.5: 1, 1.0: 1}
@@ -211,6 +221,6 @@ def test_the_order_of_cases_changes_nothing_and_all_of_it_survives_json(cases: l
 @given(suites())
 def test_every_steady_case_is_counted_in_its_place(cases: list[Case]) -> None:
     found = count(*cases, config=GateConfig(min_cases=1))
-    steady = [each for each in cases if not each.is_flaky]
+    steady = [each for each in cases if not each.is_flaky(False)]
     assert sum(found.anchor.values()) == len({each.group for each in steady if each.tier == "anchor"})
     assert found.flaky.count == len(cases) - len(steady)
