@@ -153,23 +153,26 @@ def _answer(engine: Engine, spec: dict[str, Any], prompts: Path, total: int, pro
     parts = Parts(Path(spec["folder"]) / "answers", spec["part_rows"])
     replies = engine.answer(_asked(prompts), spec["max_new_tokens"], spec["structured_outputs"])
     tokens = prompt_tokens = 0
-    for done, reply in enumerate(replies, 1):
-        row = reply.prompt.key
-        tokens, prompt_tokens = tokens + reply.tokens, prompt_tokens + len(reply.prompt.token_ids)
-        written = parts.add(
-            {
-                "role": row["role"],
-                "case_id": row["case_id"],
-                "answered_by": row["answered_by"],
-                "output": read_calls(reply.text, row["written"], row["calls"] or ""),
-                "tokens": reply.tokens,
-                "shown": row["shown"],
-            }
-        )
-        if written or done == total:
-            progress(done=done, total=total)
-    parts.write()
+    try:
+        for done, reply in enumerate(replies, 1):
+            tokens, prompt_tokens = tokens + reply.tokens, prompt_tokens + len(reply.prompt.token_ids)
+            if parts.add(_answer_row(reply)) or done == total:
+                progress(done=done, total=total)
+    finally:
+        parts.write()
     return {"output_tokens": tokens, "prompt_tokens": prompt_tokens}
+
+
+def _answer_row(reply: Reply) -> dict[str, Any]:
+    row = reply.prompt.key
+    return {
+        "role": row["role"],
+        "case_id": row["case_id"],
+        "answered_by": row["answered_by"],
+        "output": read_calls(reply.text, row["written"], row["calls"] or ""),
+        "tokens": reply.tokens,
+        "shown": row["shown"],
+    }
 
 
 def _asked(prompts: Path) -> Iterator[Prompt]:
