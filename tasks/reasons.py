@@ -14,6 +14,7 @@ from tasks.paired import Estimate
 ORDER = ("failed", "open", "passed")
 SHOWN_PLACES = 3
 MIN_PROMPTED = 5
+SHOWN_ID = 12  # of an id that is a hash; the beginning of one is enough for every command
 
 
 def reasons(findings: Iterable[Finding]) -> list[str]:
@@ -174,7 +175,7 @@ def _places(lost_in: Mapping[str, Share]) -> list[str]:
 
 
 def _for_example(examples: Sequence[str], start: str = "; ") -> str:
-    return f"{start}for example {', '.join(examples)}" if examples else ""
+    return f"{start}for example {', '.join(each[:SHOWN_ID] for each in examples)}" if examples else ""
 
 
 def _span(found: Estimate) -> str:
