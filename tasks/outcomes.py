@@ -14,6 +14,7 @@ from pydantic import Field
 
 from tasks.duplicates import components
 from tasks.gate_options import GateConfig
+from tasks.paired import upper_rate
 from tasks.sources.settings import Model
 
 SHOWN_EXAMPLES = 3
@@ -340,7 +341,8 @@ def _without(facts: Facts, production: Callable[..., Production]) -> dict[str, P
 
 
 def _lost_in(cases: Sequence[Case]) -> dict[str, Share]:
-    """Negative flips by cluster and by slice, the most first."""
+    """Negative flips by cluster and by slice, where they are densest first: by the lower limit of their share, so that
+    neither one of two cases nor a slice that holds nearly everything comes first."""
     lost: defaultdict[str, list[str]] = defaultdict(list)
     seen: Counter[str] = Counter()
     for case in cases:
@@ -349,11 +351,11 @@ def _lost_in(cases: Sequence[Case]) -> dict[str, Share]:
         if case.is_negative_flip:
             for place in places:
                 lost[place].append(case.case_id)
-    ranked = sorted(lost.items(), key=lambda item: (-len(item[1]), item[0]))
-    return {
+    shares = {
         place: Share(count=len(ids), of=seen[place], examples=tuple(sorted(ids)[:SHOWN_EXAMPLES]))
-        for place, ids in ranked
+        for place, ids in sorted(lost.items())
     }
+    return dict(sorted(shares.items(), key=lambda item: upper_rate(item[1].of - item[1].count, item[1].of, 0.95)))
 
 
 def _prompted(failure: Sequence[Case]) -> Iterable[Prompted]:

@@ -14,6 +14,7 @@ from tasks.paired import Estimate
 ORDER = ("failed", "open", "passed")
 SHOWN_PLACES = 3
 MIN_PROMPTED = 5
+FIXED_BY_PROMPT = 0.75
 SHOWN_ID = 12  # of an id that is a hash; the beginning of one is enough for every command
 
 
@@ -41,7 +42,7 @@ def remarks(decision: Decision, tally: Tally) -> list[str]:
             f"again, and do not count{_for_example(tally.flaky.examples)}"
         )
     for part in tally.prompted:
-        if part.cases >= MIN_PROMPTED and part.few_shot >= max(part.challenger, part.cases / 2):
+        if part.cases >= MIN_PROMPTED and part.few_shot >= max(part.challenger, FIXED_BY_PROMPT * part.cases):
             found.append(
                 f"{part.cluster} is fixed by a prompt: with corrections in it the champion gets {part.few_shot} of "
                 f"{part.cases} unseen failures right, the challenger {part.challenger}"
