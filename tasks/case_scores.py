@@ -47,13 +47,11 @@ def score_cases(config: Config, cases: Sequence[Row], outputs: Mapping[str, Mapp
 
     Raises:
         ConfigError: the judge's key is not in the environment, or see `score_all`.
-        FlywheelError: a case has no right answer, the judge cannot be reached, or see `score_all`.
+        FlywheelError: the judge cannot be reached, or see `score_all`.
     """
     if isinstance(config.scorer, JudgeScorer):
         judged, counts = judge_cases(config, config.scorer, cases, outputs)
         return Scored(judged, (counts,))
-    if needs_expected(config.scorer):
-        refuse_blank(cases)
     scores = {}
     for role, answers in outputs.items():
         answered = [case for case in cases if case["case_id"] in answers]

@@ -20,7 +20,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from tasks.adapters import check_base
-from tasks.case_scores import judge_evidence, score_cases
+from tasks.case_scores import judge_evidence, needs_expected, refuse_blank, score_cases
 from tasks.child import Progress, run_child
 from tasks.config import Config
 from tasks.db import Row, State, Transaction
@@ -41,6 +41,7 @@ from tasks.suite_queue import (
     count_shown,
     find_known,
     read_answered,
+    read_cases,
     write_cases,
     write_queue,
 )
@@ -79,6 +80,9 @@ def regress(config: Config, round_: Round, on_progress: Progress | None = None) 
             {role: in_snapshot(tx, model.snapshot_hash) for role, model in models.items()},
         )
         cases = write_cases(tx, config, round_.round_id, files.cases)
+    if needs_expected(config.scorer):  # before anything is asked, which may take hours
+        for piece in read_cases(files):
+            refuse_blank(piece)
     chosen = choose(cases, round_.round_id, models, config.engine)
     rows = write_queue(config, files, chosen, models, Path(snapshot["path"]))
     with state.transaction() as tx:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.case_scores import check_scorer, score_all, score_cases
+from tasks.case_scores import check_scorer, needs_expected, refuse_blank, score_all, score_cases
 from tasks.db import Row
 from tasks.errors import ConfigError, FlywheelError
 from tasks.score import Score
@@ -61,11 +61,11 @@ def test_a_scorer_that_fails_is_named_with_the_case(tmp_path: Path, function: st
 
 def test_a_case_without_a_right_answer_is_refused(tmp_path: Path) -> None:
     cases = [case("x", "a"), case("y", " \n")]
-    outputs = {"champion": {"x": "a", "y": "b"}}
     with pytest.raises(FlywheelError, match=r"case y \(1 in all\) has a blank right answer.* use signal-y --leave-out"):
-        score_cases(make_config(tmp_path), cases, outputs)
-    scorer = {"type": "regex", "pattern": "b", "mode": "match"}
-    found = score_cases(make_config(tmp_path, scorer=scorer), cases, outputs).scores["champion"]
+        refuse_blank(cases)
+    config = make_config(tmp_path, scorer={"type": "regex", "pattern": "b", "mode": "match"})
+    assert needs_expected(make_config(tmp_path).scorer) and not needs_expected(config.scorer)
+    found = score_cases(config, cases, {"champion": {"x": "a", "y": "b"}}).scores["champion"]
     assert {id_: score.is_right for id_, score in found.items()} == {"x": False, "y": True}
 
 

@@ -326,6 +326,17 @@ def test_the_champion_is_probed_too_where_its_probe_is_still_there(tmp_path: Pat
         assert list(regress._probes(tx, workload.config, champion, models, "float32")) == ["challenger"]
 
 
+def test_a_case_without_a_right_answer_is_refused_before_anything_is_asked(
+    tmp_path: Path, adapter: Path, engine: Fake
+) -> None:
+    workload, round_ = to_regress(tmp_path / "w", adapter)
+    with duckdb.connect(str(workload.config.database)) as connection:
+        connection.execute("update regression_cases set expected = ' ' where tier = 'fixed'")
+    with pytest.raises(FlywheelError, match="has a blank right answer"):
+        regress.regress(workload.config, round_)
+    assert not engine.asked and results(workload) == {}
+
+
 def test_a_suite_without_cases_is_no_error_and_says_so(tmp_path: Path, adapter: Path, engine: Fake) -> None:
     """Where answers are only better or worse there may be none: the gate holds."""
     workload, round_ = to_regress(tmp_path / "w", adapter)
