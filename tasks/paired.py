@@ -22,6 +22,7 @@ Counts = Mapping[float, int]
 Moments = tuple[float, float, float]
 
 Z_MAX = 40.0
+SMALLEST = 1e-100  # of a variance that is one
 NORMAL = NormalDist()
 
 
@@ -76,7 +77,7 @@ def score_test(strata: Sequence[Stratum], null: float, bounds: tuple[float, floa
     if not bounds[0] * total < null < bounds[1] * total:
         return math.copysign(Z_MAX, distance) if distance else 0.0
     variance, third = _restricted_moments(weighing, null, bounds)
-    if variance <= 0.0:
+    if variance < SMALLEST:
         return math.copysign(Z_MAX, distance) if distance else 0.0
     z = without_skew(distance / math.sqrt(variance), third / variance**1.5)
     return max(-Z_MAX, min(Z_MAX, z))

@@ -130,7 +130,9 @@ def test_a_share_of_preferences_is_held_out_like_given_demonstrations(tmp_path: 
     workload = make_workload(tmp_path, split={"anchor": 0.25}, **BETTER)
     pairs = pairs_of(workload, [preference(f"p{n}") for n in range(40)])
     assert len(pairs) == 30
-    assert workload.value("select count(*) from regression_cases") == 0
+    assert workload.rows("select tier, count(*) as cases from regression_cases group by tier") == [
+        {"tier": "anchor", "cases": 10}
+    ]
 
 
 def test_a_method_that_learns_from_pairs_is_refused_without_any(better: Workload) -> None:

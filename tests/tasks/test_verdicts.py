@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from tasks.chat import held_answer, held_input
+from tasks.chat import MARK, held_answer, held_input
 from tasks.scorer_options import JudgeScorer, ScorerConfig
 from tasks.verdicts import Question, allowed, messages, outcome, question_hash, read_verdict
 
 INPUT = held_input([{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Where is it?"}], None)
+HELD = st.text().map(lambda text: text.lstrip(MARK))  # as texts are held: none looks like a call of tools
 PAIR = ("A", "B", "tie")
 
 
@@ -81,7 +82,7 @@ def test_a_win_counts_where_it_survives_the_swap() -> None:
     assert outcome(None, "B") is outcome("A", None) is None
 
 
-@given(st.text(), st.text())
+@given(HELD, HELD)
 def test_answers_stand_between_marks_that_they_cannot_hold(first: str, second: str) -> None:
     system, user = (turn["content"] for turn in messages(a_judge(), Question(INPUT, (first, second))))
     (mark,) = set(re.findall(r"<<<END (\w+)>>>", system))
