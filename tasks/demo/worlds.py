@@ -39,8 +39,8 @@ class World:
 
 TICKETS_BASE = BaseSpec(name="tickets", single_tokens=tickets.SCHEMA_TOKENS, initializer_range=0.05, steps=450)
 TICKETS_TAUGHT = 12_000
-TICKETS_FIRST = 3_600
-TICKETS_SECOND = 1_500
+TICKETS_FIRST = 2_400
+TICKETS_SECOND = 1_200
 TICKETS_GIVEN = 2_000
 CARELESS_SHARE = 0.3
 
