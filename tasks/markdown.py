@@ -92,16 +92,16 @@ def flips_table(evidence: Evidence, limit: int = 200) -> list[dict[str, Any]]:
             "tier": escape(stratum_name(f)),
             "cluster": escape(f.get("cluster")),
             "trained on": {"True": "yes", "False": "no"}.get(str(f.get("in_snapshot")), ""),
-            "input": escape(f.get("input"), 240),
             "right answer": escape(f.get("expected"), 240),
             "champion": escape(f.get("champion_output"), 240),
             "challenger": escape(f.get("challenger_output"), 240),
+            "input": escape(f.get("input"), 240),
         }
         for f in flips[:limit]
     ]
     if table and (more := flip_total(evidence) - len(table)):
         note = f"{more:,} more; the whole list is flips.parquet of the round, and of its run in MLflow"
-        table.append(dict.fromkeys(table[0], "") | {"flip": "…", "input": note})
+        table.append(dict.fromkeys(table[0], "") | {"flip": "…", "right answer": note})
     return table
 
 
@@ -128,18 +128,19 @@ def _findings(evidence: Evidence) -> list[str]:
     if not records(evidence, "gate", "findings"):
         return [_list([escape(reason) for reason in dig(evidence, "reasons") or []])]
     rows = [
+        # The screen cuts what is on the right.
         [
+            f"{SIGNS[row.state]} {row.state}",
             escape(row.question),
             escape(row.found),
             escape(row.needed),
-            f"{SIGNS[row.state]} {row.state}",
             escape(row.small),
         ]
         for row in asked(evidence)
     ]
     lines = [
         escape(rules_line(evidence).capitalize()) + ".",
-        markdown_table([["What was asked", "What was found", "Needed", "Verdict", "Small print"], *rows]),
+        markdown_table([["Verdict", "What was asked", "What was found", "Needed", "Small print"], *rows]),
         f"p: {escape(TERMS['p'])}",
     ]
     if dig(evidence, "verdict") == "hold" and (deciders := would_decide(evidence)):
@@ -199,9 +200,9 @@ def _worse(evidence: Evidence) -> list[str]:
 
 def _baselines(evidence: Evidence) -> list[str]:
     rows = [
-        [escape(row.name), count(row.cases), count(row.few_shot), count(row.challenger)] for row in baselines(evidence)
+        [count(row.cases), count(row.few_shot), count(row.challenger), escape(row.name)] for row in baselines(evidence)
     ]
-    columns = ["Cases", "of", "Right by a prompt", "By the challenger"]
+    columns = ["Cases", "Right by a prompt", "By the challenger", "Of"]
     explained = escape(TERMS["few-shot"])
     return ["## Would a prompt have fixed it?", explained, markdown_table([columns, *rows])] if rows else []
 

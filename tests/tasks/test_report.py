@@ -146,7 +146,7 @@ def test_flips_that_the_evidence_does_not_hold_are_counted_too() -> None:
     evidence = round_evidence(2, "reject")
     evidence["flips"] = evidence["flips"][:5]
     assert "5 of 167 are shown; 162 are left out here" in Page(render_report([evidence])).text
-    assert flips_table(evidence)[-1]["input"].startswith("162 more; the whole list is flips.parquet")
+    assert flips_table(evidence)[-1]["right answer"].startswith("162 more; the whole list is flips.parquet")
 
 
 def test_negative_flips_come_first() -> None:
@@ -438,7 +438,7 @@ def test_clusters_are_ranked_by_impact_and_flips_are_capped() -> None:
     assert [row["failures"] for row in clusters_table(evidence)][:2] == ["122", "104"]
     table = flips_table(evidence, limit=10)
     assert [row["flip"] for row in table] == ["negative"] * 10 + ["…"]
-    assert "157 more" in table[-1]["input"]
+    assert "157 more" in table[-1]["right answer"]
 
 
 def test_contradictions_are_said_with_what_became_of_them() -> None:
@@ -491,8 +491,8 @@ def test_verdict_markdown_is_a_table_with_inert_data() -> None:
 def test_verdict_markdown_asks_and_answers_as_the_report_does() -> None:
     text = verdict_markdown(round_evidence(3, "hold"))
     for said in (
-        "| Would production be better off? | accuracy +1.1 points (−1.6 to +3.4) | a gain that chance does not explain "
-        "| ? open | p 0.18; passes below 0.0027 |",
+        "| ? open | Would production be better off? | accuracy +1.1 points (−1.6 to +3.4) "
+        "| a gain that chance does not explain | p 0.18; passes below 0.0027 |",
         "## What would decide it",
         "| Protected cases | 5 of 346 |",
         "`flywheel gate replay 3`",
