@@ -165,18 +165,11 @@ class Tally(Model):
 def tally(cases: Sequence[Case], facts: Facts, config: GateConfig) -> Tally:
     """Count the cases. Those whose answer changes between two runs of the champion count only where protected."""
     unit_of = units(cases, config.unit)
-    flaky = [case for case in cases if case.is_flaky(facts.is_relative)]
+    asked_twice = [case for case in cases if case.again is not None]
     steady = [case for case in cases if not case.is_flaky(facts.is_relative)]
-    anchor = [case for case in steady if case.tier == "anchor"]
-    failure = [case for case in steady if case.tier == "unseen" and case.is_new and case.stratum == "failure"]
-    confirmed = [case for case in steady if case.tier == "unseen" and case.is_new and case.stratum == "success"]
-    is_enough = len({unit_of[case.case_id] for case in confirmed}) >= config.min_cases
-    # Of anchor only what the champion gets right: the rest of it is no sample of production's successes.
-    success = confirmed if is_enough else [case for case in anchor if case.champion.is_right]
+    held = _held_out(steady, unit_of, facts, config)
+    failure, success, anchor, rate = held.failure, held.success, held.anchor, held.failure_rate
     held_out = _once([*failure, *success, *anchor])
-    rate = facts.failures / max(1, facts.calls)
-    if facts.is_relative:  # nothing is a failure or a success by itself: all that is held out is one stratum
-        failure, success, rate, is_enough = [], _once([*failure, *confirmed, *anchor]), 0.0, False
 
     def count(part: Iterable[Case], value: Callable[[Case], float] = _difference) -> Differences:
         return _counted(part, unit_of, value)
@@ -197,29 +190,48 @@ def tally(cases: Sequence[Case], facts: Facts, config: GateConfig) -> Tally:
         production=production(_any, rate),
         champion_accuracy=weighted(lambda case: case.champion.score),
         challenger_accuracy=weighted(lambda case: case.challenger.score),
-        success_from="unseen" if is_enough else "anchor",
+        success_from="unseen" if held.is_confirmed else "anchor",
         negative_flips=production(_any, rate, lambda case: float(case.is_negative_flip)),
         anchor=count(anchor),
         anchor_champion=_mean(count(anchor, lambda case: case.champion.score)),
         anchor_challenger=_mean(count(anchor, lambda case: case.challenger.score)),
         reference=_against_reference(anchor, facts.is_relative, count),
-        slices=tuple(_slices(failure, success, anchor, is_enough, facts, config, unit_of)),
+        slices=tuple(_slices(failure, success, anchor, held.is_confirmed, facts, config, unit_of)),
         protected=_share(protected, lambda case: case.is_negative_flip or case.is_flaky(facts.is_relative)),
         fixed=_share(new_fixes, lambda case: case.challenger.is_right),
         earlier_fixes=_share(held_fixes, lambda case: not case.challenger.is_right),
         validity=count(held_out, lambda case: float(case.challenger.is_valid) - float(case.champion.is_valid)),
         lengths=_lengths(held_out, unit_of),
-        flaky=Share(
-            count=len(flaky),
-            of=sum(case.again is not None for case in cases),
-            examples=tuple(sorted(case.case_id for case in flaky)[:SHOWN_EXAMPLES]),
-        ),
+        flaky=_share(asked_twice, lambda case: case.is_flaky(facts.is_relative)),
         without=_without(facts, production),
         lost_in=_lost_in(steady),
         prompted=() if facts.is_relative else tuple(_prompted(failure)),
         is_relative=facts.is_relative,
         doubts=facts.doubts,
     )
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """The strata of today's production, and anchor; `is_confirmed`: the successes are calls that were confirmed."""
+
+    failure: Sequence[Case]
+    success: Sequence[Case]
+    anchor: Sequence[Case]
+    failure_rate: float
+    is_confirmed: bool
+
+
+def _held_out(steady: Sequence[Case], unit_of: Mapping[str, str], facts: Facts, config: GateConfig) -> _HeldOut:
+    anchor = [case for case in steady if case.tier == "anchor"]
+    failure = [case for case in steady if case.tier == "unseen" and case.is_new and case.stratum == "failure"]
+    confirmed = [case for case in steady if case.tier == "unseen" and case.is_new and case.stratum == "success"]
+    if facts.is_relative:  # nothing is a failure or a success by itself: all that is held out is one stratum
+        return _HeldOut([], _once([*failure, *confirmed, *anchor]), anchor, 0.0, False)
+    is_enough = len({unit_of[case.case_id] for case in confirmed}) >= config.min_cases
+    # Of anchor only what the champion gets right: the rest of it is no sample of production's successes.
+    success = confirmed if is_enough else [case for case in anchor if case.champion.is_right]
+    return _HeldOut(failure, success, anchor, facts.failures / max(1, facts.calls), is_enough)
 
 
 def units(cases: Sequence[Case], name: str | None) -> dict[str, str]:
@@ -334,7 +346,7 @@ def _without(facts: Facts, production: Callable[..., Production]) -> dict[str, P
     return {
         producer: production(
             lambda case, producer=producer: case.producer != producer,
-            max(0, facts.failures - failures) / max(1, facts.calls - judged),
+            0.0 if facts.is_relative else max(0, facts.failures - failures) / max(1, facts.calls - judged),
         )
         for producer, (judged, failures) in sorted(facts.judged.items())
     }

@@ -158,7 +158,8 @@ _SAID = {
 
 
 def _found(finding: Finding) -> Estimate:
-    return finding.estimate or Estimate(0.0, 0.0, 0.0)
+    assert finding.estimate is not None
+    return finding.estimate
 
 
 def _asked_for(more: Mapping[str, int] | None) -> str:

@@ -70,6 +70,9 @@ def test_where_scores_are_relative_all_that_is_held_out_is_one_stratum() -> None
     found = count(case("a"), *judged, anchor("d", champion=tie, challenger=tie), facts=facts)
     assert found.production.success == {-1.0: 1, 0.0: 1, 1.0: 2}
     assert (found.production.failure, found.production.failure_rate) == ({}, 0.0)
+    two = facts.model_copy(update={"judged": {"person:maria": (600, 20), "person:tom": (400, 180)}})
+    without = count(*judged, facts=two).without["person:tom"]
+    assert (without.failure_rate, without.success) == (0.0, {-1.0: 1, 1.0: 1}), "or no gain could ever be shown"
 
 
 def test_relative_scores_of_other_roles_are_of_their_own_comparisons() -> None:
