@@ -16,6 +16,7 @@ from tasks.engine_options import REACHED_BY, EngineConfig
 from tasks.errors import ConfigError
 from tasks.gate_options import GateConfig
 from tasks.methods import DEFAULTS, STAGES, Method, Task, check_candidates, check_method
+from tasks.operation_options import OPERATED, BudgetConfig, PromotionConfig, ServingConfig, WatchConfig
 from tasks.resources import resource
 from tasks.scorer_options import SCORER_TYPES, ScorerConfig
 from tasks.sources.settings import Model, SourceConfig
@@ -365,6 +366,10 @@ class Config(Model):
     suite: SuiteConfig = SuiteConfig()
     engine: EngineConfig = EngineConfig()
     gate: GateConfig = GateConfig()
+    promotion: PromotionConfig = PromotionConfig()
+    serving: ServingConfig = ServingConfig()
+    budget: BudgetConfig = BudgetConfig()
+    watch: WatchConfig = WatchConfig()
     mlflow: MlflowConfig = MlflowConfig()
 
     @field_validator("sources", "checks")
@@ -454,8 +459,9 @@ class Config(Model):
         return self.folder / "rounds" / str(round_id)
 
     def sha256(self) -> str:
-        """Hash of the config, so that a round can say what it ran with; how a server is reached is left out."""
-        return hashlib.sha256(self.model_dump_json(exclude={"engine": REACHED_BY}).encode()).hexdigest()
+        """Hash of the config, so that a round can say what it ran with; no result hangs on what is left out."""
+        left_out: dict[str, Any] = {"engine": REACHED_BY} | dict.fromkeys(OPERATED, True)
+        return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()
 
 
 class RoundRequest(Model):

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 # Flows that call other flows, and the command line, which calls them all.
-PARENTS = {"flows/run_round.py", "flows/run_demo.py", "flows/cli.py"}
+PARENTS = {"flows/run_round.py", "flows/run_demo.py", "flows/commands/running.py"}
 
 
 def sources(folder: str) -> list[Path]:

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from flows.cli import _is_not_said_again, _show_collected, app
+from flows.cli import app
+from flows.commands.common import BAD_CONFIG, FAILURE, _is_not_said_again, show_collected
 from flows.tables import print_lineage, print_status, print_suite
 from tasks.blend import blend
 from tasks.collect import Collected
@@ -47,10 +48,10 @@ def flywheel(*arguments: str) -> Result:
 
 
 def refused(*arguments: str) -> str:
-    """The one line on standard error that a command ends with."""
+    """The one line on standard error that a command ends with; a bad config has a status of its own."""
     result = flywheel(*arguments)
     assert isinstance(result.exception, SystemExit), result.exception
-    assert result.exit_code == 1
+    assert result.exit_code in (FAILURE, BAD_CONFIG)
     assert result.stdout == ""
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
@@ -436,13 +437,13 @@ def test_what_rules_propose_is_shown_and_overruled(tmp_path: Path) -> None:
 
 
 def test_a_pass_says_what_it_stored_and_where_the_bad_rows_are(capsys: pytest.CaptureFixture[str]) -> None:
-    _show_collected(Collected(6, 4, 1, 1, {"inferences": 3, "corrections": 0, "thumbs": 1}), "my support.yaml")
+    show_collected(Collected(6, 4, 1, 1, {"inferences": 3, "corrections": 0, "thumbs": 1}), "my support.yaml")
     assert capsys.readouterr().out.splitlines() == [
         "read 6 = stored 4 + known 1 + quarantined 1",
         "stored: 3 inferences, 1 thumb",
         "what was wrong: flywheel quarantine list --config 'my support.yaml'",
     ]
-    _show_collected(Collected(), "support.yaml")
+    show_collected(Collected(), "support.yaml")
     assert capsys.readouterr().out == "read 0 = stored 0 + known 0 + quarantined 0\n"
 
 

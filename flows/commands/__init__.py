@@ -1,0 +1,1 @@
+"""The commands of `flywheel`, by what they are for; `flows/cli.py` puts them together."""

@@ -1,0 +1,123 @@
+"""What the commands share: options, errors on one line, exit statuses, and Prefect in a process of its own."""
+
+import importlib
+import json
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from tasks.collect import Collected
+    from tasks.config import Config, RoundRequest
+
+DEFAULT_CONFIG = "configs/tickets.yaml"
+
+# Exit statuses, documented in the README; 0 is promoted, or nothing to do.
+FAILURE = 1
+BAD_CONFIG = 2  # also what typer says of options that it does not know
+HELD = 3
+REJECTED = 4
+NEEDS_APPROVAL = 5
+
+ConfigOption = Annotated[str, typer.Option("--config", envvar="FLYWHEEL_CONFIG", help="YAML file of the workload.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+@contextmanager
+def one_line_errors(config: str | None = None) -> Iterator[None]:
+    """Turn an error that the user can act on into one line on standard error and an exit status.
+
+    Where the state of the default config is asked for and is not there, another workload is likely to be meant.
+    """
+    from tasks.errors import ConfigError, FlywheelError, StateError
+
+    try:
+        yield
+    except FlywheelError as error:
+        meant = isinstance(error, StateError) and config == DEFAULT_CONFIG
+        hint = f" ({config} was read: name yours with --config FILE, or in FLYWHEEL_CONFIG)" if meant else ""
+        typer.echo(f"error: {error}{hint}", err=True)
+        raise typer.Exit(BAD_CONFIG if isinstance(error, ConfigError) else FAILURE) from None
+
+
+def prepare(path: str) -> "Config":
+    """Check the config before anything is started, and give Prefect a home beside the state."""
+    from tasks.config import load_config
+
+    config = load_config(path)
+    prefect_home = (config.home / "prefect").resolve()
+    if "PREFECT_HOME" not in os.environ:
+        prefect_home.mkdir(parents=True, exist_ok=True)
+        os.environ["PREFECT_HOME"] = str(prefect_home)
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    # On a busy machine the temporary server takes longer to start than Prefect waits for it.
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    return config
+
+
+def call_flow(name: str, request: "RoundRequest") -> Any:
+    """Run a flow in this process; what it returns."""
+    from flows.logs import shorten_known_errors
+
+    shorten_known_errors()
+    flow = getattr(importlib.import_module(f"flows.{name}"), name)
+    _keep_terminal_short()
+    return flow(request)
+
+
+def _keep_terminal_short() -> None:
+    """Leave out, on the terminal only, what Prefect says of an error that the command ends with anyway."""
+    from prefect.logging.handlers import PrefectConsoleHandler
+
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, PrefectConsoleHandler):
+            handler.addFilter(_is_not_said_again)
+
+
+def _is_not_said_again(record: logging.LogRecord) -> bool:
+    """Whether a line is something else than the known error, or the failed state, of a flow or task run."""
+    is_run = record.name in ("prefect.flow_runs", "prefect.task_runs")
+    about_failure = record.levelno == logging.ERROR or "Finished in state Failed" in record.getMessage()
+    return not (is_run and about_failure) or record.exc_info is not None
+
+
+def options(config: str) -> str:
+    """What has to be typed after a command for it to read the same config."""
+    given = os.environ.get("FLYWHEEL_CONFIG", DEFAULT_CONFIG)
+    return "" if config == given else f" --config {shlex.quote(config)}"
+
+
+def show_collected(collected: "Collected", path: str) -> None:
+    """The counts of a pass over the sources, and what to look at next."""
+    counts = f"stored {collected.stored} + known {collected.known} + quarantined {collected.quarantined}"
+    kinds = ", ".join(
+        f"{rows} {kind.removesuffix('s') if rows == 1 else kind}" for kind, rows in collected.by_kind.items() if rows
+    )
+    typer.echo(f"read {collected.read} = {counts}")
+    if kinds:
+        typer.echo(f"stored: {kinds}")
+    if collected.quarantined:
+        typer.echo(f"what was wrong: flywheel quarantine list{options(path)}")
+
+
+def show_rounds(config: "Config", shown: list[dict[str, Any]]) -> None:
+    """What came of rounds, as panels, with the report written anew."""
+    from flows.summary import print_summary
+    from tasks.report import write_report
+    from tasks.rounds import read_evidence
+
+    report = write_report(read_evidence(config), config.folder / "report.html")
+    print_summary(shown, report=report)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    json.dump(value, sys.stdout, indent=1, default=str, ensure_ascii=False)
+    sys.stdout.write("\n")

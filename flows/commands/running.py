@@ -1,0 +1,93 @@
+"""`flywheel run`, `demo` and `abandon`: commands that set a round going, or end one."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.commands.common import (
+    DEFAULT_CONFIG,
+    HELD,
+    NEEDS_APPROVAL,
+    REJECTED,
+    ConfigOption,
+    call_flow,
+    one_line_errors,
+    prepare,
+    show_collected,
+    show_rounds,
+)
+
+if TYPE_CHECKING:
+    from tasks.config import Config
+
+FLOWS = ("run_round", "collect_failures")
+
+app = typer.Typer()
+
+
+@app.command()
+def run(
+    flow: Annotated[str, typer.Argument(help=f"One of: {', '.join(FLOWS)}.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    min_corrections: Annotated[
+        int | None, typer.Option(min=1, help="Corrections that make a round worth running.")
+    ] = None,
+    requested_by: Annotated[str, typer.Option(help="Who asks for it; recorded with the round.")] = "person:cli",
+) -> None:
+    """Run a flow now."""
+    with one_line_errors():
+        from tasks.config import make_request
+        from tasks.errors import ConfigError
+
+        if flow not in FLOWS:
+            raise ConfigError(f"there is no flow {flow}; the flows are {', '.join(FLOWS)}")
+        request = make_request(config=config, min_corrections=min_corrections, requested_by=requested_by)
+        loaded = prepare(config)
+        result = call_flow(flow, request)
+    _show_outcome(flow, result, loaded, config)
+
+
+def _show_outcome(flow: str, result: Any, config: "Config", path: str) -> None:
+    if flow == "collect_failures":
+        show_collected(result, path)
+    elif result is None:
+        typer.echo("Nothing to do: no unfinished round, and too few new corrections and retractions for another.")
+    else:
+        show_rounds(config, [result])
+        if code := _status_of(result):
+            raise typer.Exit(code)
+
+
+def _status_of(evidence: dict[str, Any]) -> int:
+    """The exit status that a round ends with."""
+    if evidence["stage"] != "closed":
+        return NEEDS_APPROVAL
+    return {"hold": HELD, "reject": REJECTED}.get(evidence["verdict"], 0)
+
+
+@app.command()
+def demo(
+    workload: Annotated[str, typer.Option(help="tickets or banking77.")] = "tickets",
+    data: Annotated[Path | None, typer.Option(help="banking77: folder with train.csv and test.csv.")] = None,
+) -> None:
+    """Run a workload from nothing: teach its base model, serve traffic, turn the flywheel."""
+    with one_line_errors():
+        config_file = f"configs/{workload}.yaml"
+        config = prepare(config_file)
+        from flows.logs import shorten_known_errors
+        from flows.run_demo import run_demo
+
+        shorten_known_errors()
+        run_demo(config, config_file, data)
+
+
+@app.command()
+def abandon(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Give up an unfinished round; its corrections stay in the state."""
+    with one_line_errors(config):
+        from tasks.config import load_config
+        from tasks.rounds import abandon as abandon_round
+
+        closed = abandon_round(load_config(config), lambda text: typer.echo(text, err=True))
+    typer.echo("There is no unfinished round." if closed is None else f"Round {closed} was given up.")

@@ -1,0 +1,2 @@
+-- Everything that was noticed, oldest first.
+select * from notices order by notice_id;
