@@ -40,7 +40,7 @@ def run_round(request: RoundRequest) -> dict[str, Any] | None:
 
 def run_stage(stage: str, config: Config, round_: Round) -> None:
     """Run one stage, which moves the round on, and publish what it found to Prefect's UI."""
-    from tasks import blend, cluster, gate, promote, register, regress, screen, split, train
+    from tasks import approve, blend, cluster, gate, promote, register, regress, screen, shadow, split, train
 
     stages: dict[str, Callable[[Config, Round], object]] = {
         "screen": screen.screen_task,
@@ -51,6 +51,8 @@ def run_stage(stage: str, config: Config, round_: Round) -> None:
         "regress": regress.regress_task,
         "gate": gate.gate_task,
         "register": register.register_task,
+        "shadow": shadow.shadow_task,
+        "approve": approve.approve_task,
         "promote": promote.finish_task,
     }
     stages[stage](config, round_)

@@ -22,7 +22,10 @@ from tasks.errors import LeaseLostError, StateError
 from tasks.live_metrics import end_runs
 from tasks.records import now
 
-STAGES = ("screen", "cluster", "split", "blend", "train", "regress", "gate", "register", "promote", "closed")
+STAGES = (
+    "screen", "cluster", "split", "blend", "train", "regress", "gate", "register", "shadow", "approve", "promote",
+    "closed",
+)  # fmt: skip
 LEASE = timedelta(seconds=60)
 RENEW_SECONDS = 15.0
 
