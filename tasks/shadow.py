@@ -1,4 +1,4 @@
-"""Stage 11: before it serves, the challenger answers the latest calls beside the champion, and what differs is shown."""
+"""Stage 11: before it serves, the challenger answers the latest calls beside the champion; differences are shown."""
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
