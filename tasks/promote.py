@@ -1,17 +1,14 @@
 """The champion: which version serves, and each move of that alias, deliberate and on record.
 
-Before it serves, a version is verified: its files are the gated ones, the registry's copy is the same, and it answers in
-vLLM. A move is written as intended before anything outside is touched and as moved after, so that one that was
-interrupted is seen and is finished by making it again. The server that production asks comes first, the alias last. The
-last move on record is the truth about the champion.
+Before it serves, a version is verified: its files are the gated ones, the registry's copy is the same, and vLLM answers
+with it. A move is written as intended before anything outside is touched and as moved after, so that one that was
+interrupted is seen and is finished by making it again. The server that production asks comes first, the alias last.
+The last move on record is the truth about the champion.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
@@ -19,46 +16,34 @@ from prefect.logging import get_run_logger
 from tasks.config import Config
 from tasks.db import Row, State, Transaction, require_state
 from tasks.errors import FlywheelError
+from tasks.moves import Intent, intend, made, moving, previous
 from tasks.notices import emit
-from tasks.records import now, sha256
+from tasks.records import now
 from tasks.rounds import Round, held_row, hold, label
 from tasks.serving import serve
 from tasks.verify import asking_mlflow, check_answers, check_files, check_registry
 
 BASE = "base"
 GATE = "gate"
-LOCK_SECONDS = 300.0
 
 
 class Moved(NamedTuple):
     """A move that was made: the versions before and after (None: the bare base model).
 
-    `unserved` is why the server that production asks could not be told, where it could not.
+    `unserved` is why the server that production asks could not be told, where it could not; `remark` is what is not as
+    it should be with it though it serves.
     """
 
     before: str | None
     after: str | None
     unserved: str | None = None
-
-
-class _Intent(NamedTuple):
-    """A move to make: where to, by whom, why, and in which round."""
-
-    version: str | None
-    moved_by: str
-    reason: str
-    round_: Round | None = None
+    remark: str | None = None
 
 
 def champion(config: Config) -> str | None:
     """The version that serves; None is the bare base model."""
     with require_state(config.database).transaction() as tx:
-        return _champion(tx)
-
-
-def _champion(tx: Transaction) -> str | None:
-    row = tx.row("get_champion")
-    return row["to_version"] if row else None
+        return made(tx)
 
 
 def move_champion(config: Config, version: str | None, moved_by: str, reason: str) -> Moved:
@@ -72,8 +57,8 @@ def move_champion(config: Config, version: str | None, moved_by: str, reason: st
     """
     _check_named(moved_by, reason)
     _verify(config, version)
-    with _moving(config):
-        return _move(config, _Intent(version, moved_by, reason))
+    with moving(config):
+        return _move(config, Intent(version, moved_by, reason))
 
 
 def rollback(config: Config, to: str | None, moved_by: str, reason: str) -> Moved:
@@ -90,21 +75,8 @@ def rollback(config: Config, to: str | None, moved_by: str, reason: str) -> Move
         moves = tx.rows("list_made_moves")
     version = _target(config, moves, to)
     _check_files(config, version)
-    with _moving(config):
-        return _move(config, _Intent(version, moved_by, reason), needs_server=False)
-
-
-def previous(moves: list[Row]) -> list[str | None]:
-    """The champions that a rollback may go back to, the nearest first, from the moves that were made (oldest first).
-
-    Whoever comes back takes those with it that came after: what was moved away from is no target any more, so that
-    rollbacks lead back step by step and never to what they were made to get away from.
-    """
-    line: list[str | None] = [None]
-    for move in moves:
-        version = move["to_version"]
-        line = line[: line.index(version) + 1] if version in line else [*line, version]
-    return line[-2::-1]
+    with moving(config):
+        return _move(config, Intent(version, moved_by, reason), needs_server=False)
 
 
 def _target(config: Config, moves: list[Row], to: str | None) -> str | None:
@@ -150,32 +122,18 @@ def _verify(config: Config, version: str | None) -> None:
     """Refuse a version that must not serve; what serves, or is on its way, has been through the slow part already."""
     adapter = _check_files(config, version)
     with require_state(config.database).transaction() as tx:
-        known = {_champion(tx), *(move["to_version"] for move in tx.rows("list_unfinished_moves"))}
+        known = {made(tx), *(move["to_version"] for move in tx.rows("list_unfinished_moves"))}
     if version is not None and adapter is not None and version not in known:
         check_registry(config, version, adapter)
         check_answers(config, version, adapter)
 
 
-@contextmanager
-def _moving(config: Config) -> Iterator[None]:
-    """One move at a time, so that the alias, the server and the record end with the same version."""
-    lock = FileLock(config.folder / "promotion.lock")
-    try:
-        lock.acquire(timeout=LOCK_SECONDS)
-    except Timeout:
-        raise FlywheelError(f"the champion of {config.name} is being moved by another process; try again") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _move(config: Config, intent: _Intent, needs_server: bool = True) -> Moved:
+def _move(config: Config, intent: Intent, needs_server: bool = True) -> Moved:
     """Make a move, or finish one that was interrupted, or bring what is outside into line with the champion."""
     with State(config.database).transaction() as tx:
-        before = _champion(tx)
-        move = _intend(tx, config, intent, before)
-    unserved = _serve(config, intent.version, needs_server)
+        before = made(tx)
+        move = intend(tx, config, intent, before)
+    unserved, remark = _serve(config, intent.version, needs_server)
     asking_mlflow(config, lambda: _set_alias(config, intent.version))
     with State(config.database).transaction() as tx:
         is_new = move is not None and tx.row("get_move", move_id=move["move_id"], event="moved") is None
@@ -184,67 +142,19 @@ def _move(config: Config, intent: _Intent, needs_server: bool = True) -> Moved:
     if is_new:
         names = {"from": label(before)["label"], "to": label(intent.version)["label"]}
         emit(config, "champion.moved", names | {"by": intent.moved_by, "reason": intent.reason})
-    return Moved(before, intent.version, unserved)
+    return Moved(before, intent.version, unserved, remark)
 
 
-def _intend(tx: Transaction, config: Config, intent: _Intent, before: str | None) -> dict[str, Any] | None:
-    """The move as the audit log has it, written as intended, if it was not yet; None where there is nothing to move."""
-    moment, round_ = now(), intent.round_
-    if round_ is not None:
-        held_row(tx, round_)
-    elif (unfinished := _unfinished(tx, intent)) is not None:
-        return unfinished
-    elif before == intent.version:
-        return None
-    named = sha256([config.name, intent.version, intent.moved_by, intent.reason, str(moment)])
-    move = {
-        "move_id": round_.round_key if round_ else named,
-        "from_version": before,
-        "to_version": intent.version,
-        "moved_by": intent.moved_by,
-        "reason": intent.reason,
-        "round_id": round_.round_id if round_ else None,
-        "evidence_sha256": _evidence_sha256(tx, intent.version),
-        "created_at": moment,
-    }
-    if tx.row("get_move", move_id=move["move_id"], event="intended") is None:
-        tx.run("insert_promotion", event="intended", **move)
-    return move
-
-
-def _unfinished(tx: Transaction, intent: _Intent) -> dict[str, Any] | None:
-    """The same producer's move to the same version that was interrupted, where there is one."""
-    for move in tx.rows("list_unfinished_moves"):
-        if (move["to_version"], move["moved_by"]) == (intent.version, intent.moved_by):
-            found = tx.rows("get_move", move_id=move["move_id"], event="intended")[0]
-            return {key: value for key, value in found.items() if key not in ("promotion_id", "event")}
-    return None
-
-
-def _evidence_sha256(tx: Transaction, version: str | None) -> str | None:
-    """Hash of what a version's verdict rests on: adapter, snapshot, suite, and the gate's tally with the outcomes' hash.
-
-    Nothing of it changes once the round was judged, so that it can be held against the round's evidence at any time.
-    """
-    row = tx.row("get_version", version=version) if version is not None else None
-    if row is None:
-        return None
-    evidence = json.loads(tx.rows("get_round", round_id=row["round_id"])[0]["evidence"])
-    parts = {key: row[key] for key in ("adapter_sha256", "snapshot_hash")}
-    return sha256(parts | {key: evidence.get(key) for key in ("suite_hash", "gate")})
-
-
-def _serve(config: Config, version: str | None, needs_server: bool) -> str | None:
-    """Let the server that production asks answer with a version; why it does not, where it need not."""
+def _serve(config: Config, version: str | None, needs_server: bool) -> tuple[str | None, str | None]:
+    """Let the server that production asks answer with a version; `unserved` and `remark` of what came of it."""
     if config.serving.address is None:
-        return None
+        return None, None
     try:
-        serve(config, version)
+        return None, serve(config, version)
     except FlywheelError as error:
         if needs_server:
             raise
-        return str(error)
-    return None
+        return str(error), None
 
 
 def _set_alias(config: Config, version: str | None) -> None:
@@ -294,7 +204,7 @@ def _promote(config: Config, round_: Round, row: Row) -> None:
     expected = (row["champion_version"], row["challenger_version"])
     if champion(config) in expected:
         _verify(config, row["challenger_version"])
-    with _moving(config):
+    with moving(config):
         if (serving := champion(config)) in expected:
             _move(config, _of_round(round_, row))
             return
@@ -302,13 +212,13 @@ def _promote(config: Config, round_: Round, row: Row) -> None:
         hold(tx, round_, f"the champion was changed to {label(serving)['label']} while the round ran")
 
 
-def _of_round(round_: Round, row: Row) -> _Intent:
+def _of_round(round_: Round, row: Row) -> Intent:
     """The gate's move, or that of the person who approved of it."""
     approved = json.loads(row["evidence"]).get("approval")
     if approved is None:
-        return _Intent(row["challenger_version"], GATE, f"round {round_.round_id} was promoted", round_)
+        return Intent(row["challenger_version"], GATE, f"round {round_.round_id} was promoted", round_)
     reason = f"round {round_.round_id} was promoted, and approved: {approved['reason']}"
-    return _Intent(row["challenger_version"], approved["by"], reason, round_)
+    return Intent(row["challenger_version"], approved["by"], reason, round_)
 
 
 @task(name="promote", cache_policy=NO_CACHE)

@@ -1,32 +1,31 @@
 """The vLLM server that production asks: told to load each champion, and switched only once that one has answered.
 
 Clients ask for one stable name, always. A version is first loaded under a name of its own, which its hash is part of,
-and has to answer a real prompt there; then the stable name is given to it.
+and has to answer a real prompt there; only then the stable name is given to it, in place: at no moment is it missing,
+and calls that have begun are finished by the new adapter. The names of versions are taken away again.
 
-How the stable name changes hands: `load_inplace` does it in one step, but vLLM 0.32 keeps that flag with the name and
-reads the adapter from disk at each step of the model from then on. To unload the name and load it again leaves a moment
-in which it does not exist. So the old adapter is reloaded in place, which changes nothing and holds the name's lock, and
-unloading and loading are sent while it is held: the server does both at once after it, and requests that come in between
-wait at the same lock. Calls that have begun are finished by the old adapter.
+The bare base has no adapter to load; it is served by one of zeros.
 """
 
 import math
 import shutil
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tasks.adapters import CONFIG, WEIGHTS, adapter_sha256
-from tasks.chat import Conversation
+from tasks.chat import Conversation, read_input
 from tasks.config import Config
+from tasks.db import require_state
 from tasks.errors import FlywheelError
-from tasks.server import Connection, load_adapter
+from tasks.moves import moving
+from tasks.probe import real_input
+from tasks.server import Connection, load_adapter, reason
+from tasks.serving_middleware import HEADER, PATH
+from tasks.verify import check_files
 
 PROBE_TOKENS = 8
-APART_SECONDS = 0.004  # between the three requests of a switch, so that they arrive in order
 
 
 def stable_name(config: Config) -> str:
@@ -54,19 +53,72 @@ def prove(config: Config, adapter: str, asked: Conversation) -> None:
         _prove(connection, _own_name(config, adapter), adapter, asked)
 
 
-def switch(config: Config, adapter: str, asked: Conversation) -> None:
+def switch(config: Config, adapter: str, asked: Conversation) -> str | None:
     """Give the stable name to an adapter that has answered; nothing is done where it has the name already.
+
+    Returns:
+        What is not as it should be with the server, though it serves the adapter; None where nothing is.
 
     Raises:
         FlywheelError: as `prove`; the stable name stands for what it stood for.
     """
-    with _connect(config, 3) as connection:
-        stable, own = stable_name(config), _own_name(config, adapter)
-        before = _root(connection, stable)
-        if before != adapter:
+    with _connect(config) as connection:
+        own, remark = _own_name(config, adapter), None
+        if _root(connection, stable_name(config)) != adapter:
             _prove(connection, own, adapter, asked)
-            _hand_over(connection, stable, before, adapter)
+            remark = _hand_over(connection, stable_name(config), adapter)
         _unload(connection, own)
+    return remark
+
+
+def serve(config: Config, version: str | None) -> str | None:
+    """Let the stable name stand for a version (None: the bare base); see `switch`.
+
+    Raises:
+        FlywheelError: as `switch`; or its files are not what was gated.
+    """
+    adapter = _adapter(config, version)
+    if adapter is None or _is_served(config, version, adapter):
+        return None
+    return switch(config, adapter, read_input(real_input(config)))
+
+
+def mend(config: Config) -> str | None:
+    """Let the server serve the champion, if it does not, as after it was started anew; what was done.
+
+    A move that is on its way is left alone.
+
+    Raises:
+        FlywheelError: the server cannot be asked, or see `serve`.
+    """
+    if config.serving.address is None:
+        return None
+    with moving(config):
+        with require_state(config.database).transaction() as tx:
+            row = tx.row("get_champion")
+            if row is None or tx.rows("list_unfinished_moves"):
+                return None
+        before = served(config)
+        serve(config, row["to_version"])
+        after = served(config)
+    if after == before:
+        return None
+    return f"{config.serving.address} served {before or 'nothing'} as {stable_name(config)}, and now {after}"
+
+
+def _adapter(config: Config, version: str | None) -> str | None:
+    """The folder of what a version is served by; None where the bare base has nothing to be served by yet."""
+    with require_state(config.database).transaction() as tx:
+        known = tx.rows("list_versions")
+    if version is not None:
+        return check_files(config, next(row for row in known if row["version"] == version))
+    return blank_adapter(Path(known[-1]["adapter_path"]), config.folder / "serving") if known else None
+
+
+def _is_served(config: Config, version: str | None, adapter: str) -> bool:
+    """Whether the stable name stands for an adapter; one of zeros is as good as another."""
+    found = served(config)
+    return found == adapter or (version is None and found is not None and Path(found).parent == Path(adapter).parent)
 
 
 def blank_adapter(like: Path, folder: Path) -> str:
@@ -96,10 +148,10 @@ def _write_zeros(weights: Path, blank: Path) -> None:
 
 
 @contextmanager
-def _connect(config: Config, concurrency: int = 1) -> Iterator[Connection]:
+def _connect(config: Config) -> Iterator[Connection]:
     options = config.serving
     address = str(options.address)
-    with Connection(address, options.api_key_env, options.timeout_s, concurrency, "serving") as connection:
+    with Connection(address, options.api_key_env, options.timeout_s, part="serving") as connection:
         yield connection
 
 
@@ -136,44 +188,19 @@ def _check_answer(address: str, adapter: str, answer: dict[str, Any]) -> None:
         raise FlywheelError(f"{address} answers with {found} under the adapter {adapter}; train another version")
 
 
-def _hand_over(connection: Connection, name: str, before: str | None, adapter: str) -> None:
-    """Change what the stable name stands for; see the module for how, and why so."""
-    loading = {"lora_name": name, "lora_path": adapter}
-    if before is not None:
-        steps = [
-            ("/v1/load_lora_adapter", {"lora_name": name, "lora_path": before, "load_inplace": True}),
-            ("/v1/unload_lora_adapter", {"lora_name": name}),
-            ("/v1/load_lora_adapter", loading),
-        ]
-        _send_in_order(connection, steps)
-    # Whatever came of the three: the name is given to the adapter where it has not got it.
-    for _ in range(2):
-        if _root(connection, name) == adapter:
-            return
-        if not load_adapter(connection, name, adapter):
-            _unload(connection, name)
-    if _root(connection, name) != adapter:
-        raise FlywheelError(f"{connection.address} does not serve {adapter} as {name}; see the server's log")
-
-
-def _send_in_order(connection: Connection, steps: list[tuple[str, dict[str, Any]]]) -> None:
-    """Send requests side by side, each shortly after the one before; answers are waited for, and not judged."""
-    threads = [threading.Thread(target=_send, args=(connection, *step), daemon=True) for step in steps]
-    for thread in threads:
-        thread.start()
-        time.sleep(APART_SECONDS)
-    for thread in threads:
-        thread.join()
-
-
-def _send(connection: Connection, path: str, body: dict[str, Any]) -> None:
-    try:
-        connection.try_post(path, body)
-    except FlywheelError:
-        return  # what the name stands for afterwards is looked at
+def _hand_over(connection: Connection, name: str, adapter: str) -> str | None:
+    """Let the stable name stand for an adapter; see `switch`."""
+    is_there = _root(connection, name) is not None
+    response = connection.try_post(PATH, {"lora_name": name, "lora_path": adapter, "load_inplace": is_there})
+    if not response.is_success or _root(connection, name) != adapter:
+        raise FlywheelError(f"{connection.address} does not serve {adapter} as {name}: {reason(response)}")
+    if is_there and HEADER not in response.headers:
+        return (
+            f"{connection.address} runs without --middleware tasks.serving_middleware.ReadOnce: until it is started "
+            f"anew, vLLM up to 0.32 reads the adapter from disk at each step, which is slow"
+        )
+    return None
 
 
 def _unload(connection: Connection, name: str) -> None:
     connection.try_post("/v1/unload_lora_adapter", {"lora_name": name})
-
-
