@@ -85,7 +85,7 @@ def _question(config: Config, round_id: int, asked: Row) -> str:
 
 
 def resume(config: Config, round_id: int, is_approved: bool, name: str, reason: str) -> str | None:
-    """Let the run that is suspended for a round end, now that the round is closed; why it could not, where it could not.
+    """Let the run that is suspended for a round end, now that the round is closed; why it cannot, where it cannot.
 
     Nothing hangs on it: where no Prefect server is named (PREFECT_API_URL) or no run waits, nothing is done.
     """

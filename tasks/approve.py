@@ -83,9 +83,8 @@ def _apply_decision(tx: Transaction, round_: Round, asked: Row) -> None:
 
 
 def _expire(tx: Transaction, round_: Round, asked: Row) -> Row:
-    reason = (
-        f"nobody approved of it between {asked['asked_at']:%Y-%m-%d %H:%M} and {asked['expires_at']:%Y-%m-%d %H:%M}"
-    )
+    since, until = (f"{asked[key]:%Y-%m-%d %H:%M}" for key in ("asked_at", "expires_at"))
+    reason = f"nobody approved of it between {since} and {until} UTC"
     decision = {"decision": "expired", "decided_by": "rule:expiry", "reason": reason, "decided_at": now()}
     tx.run("decide_approval", round_id=round_.round_id, **decision)
     record_notice(tx, "approval_expired", f"round {round_.round_id} is held: {reason}", round_.round_id)

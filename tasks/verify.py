@@ -2,6 +2,7 @@
 
 import filecmp
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,6 +50,7 @@ def check_registry(config: Config, version: str, adapter: str) -> None:
 
 
 def _download(config: Config, version: str, folder: str) -> None:
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
     client = mlflow.MlflowClient(config.tracking_uri, config.tracking_uri)

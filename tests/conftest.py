@@ -22,6 +22,7 @@ import duckdb
 import pytest
 import yaml
 
+from tasks.adapters import adapter_sha256
 from tasks.blend import blend
 from tasks.collect import Collected, collect
 from tasks.config import Config
@@ -227,8 +228,9 @@ class Workload:
                 tx.run("set_challenger", round_id=round_.round_id, version=version)
             tx.run("close_round", round_id=round_.round_id, closed_at=datetime(2026, 3, 2))
 
-    def register(self, round_: Round, version: str = "1") -> None:
+    def register(self, round_: Round, version: str = "1", adapter: Path = Path("a")) -> None:
         """What the registry's stage writes to the state; then the round waits for its promotion."""
+        sha256 = adapter_sha256(adapter) if adapter.is_dir() else "b" * 64
         row = self.rows("select snapshot_hash from rounds where round_id = ?", round_.round_id)[0]
         with writing(self.config, round_, "register") as tx:
             tx.run(
@@ -236,8 +238,8 @@ class Workload:
                 version=version,
                 round_id=round_.round_id,
                 snapshot_hash=row["snapshot_hash"],
-                adapter_path="a",
-                adapter_sha256="b" * 64,
+                adapter_path=str(adapter),
+                adapter_sha256=sha256,
                 created_at=datetime(2026, 3, 2),
             )
             tx.run("set_challenger", round_id=round_.round_id, version=version)

@@ -103,7 +103,7 @@ def show_moved(moved: "Moved", by: str, path: str, quiet: bool = False) -> None:
     ending = f"--by {shlex.quote(by)} --reason '...'{options(path)}"
     after, before = label(moved.after)["label"], label(moved.before)["label"]
     if not quiet and moved.after == moved.before:
-        typer.echo(f"The champion was {after} already." + ("" if moved.unserved else " Registry and server agree."))
+        typer.echo(f"The champion was {after} already.")
     elif not quiet:
         typer.echo(f"The champion is {after} (it was {before}).")
         typer.echo(f"To undo: flywheel promote {moved.before or BASE} {ending}")
