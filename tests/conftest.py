@@ -27,7 +27,7 @@ from tasks.blend import blend
 from tasks.collect import Collected, collect
 from tasks.config import Config
 from tasks.db import State
-from tasks.rounds import Round, open_or_resume, record_evidence, writing
+from tasks.rounds import STAGES, Round, open_or_resume, record_evidence, writing
 from tasks.screen import screen
 from tasks.split import split
 from tasks.suite import active_cases
@@ -228,8 +228,8 @@ class Workload:
                 tx.run("set_challenger", round_id=round_.round_id, version=version)
             tx.run("close_round", round_id=round_.round_id, closed_at=datetime(2026, 3, 2))
 
-    def register(self, round_: Round, version: str = "1", adapter: Path = Path("a")) -> None:
-        """What the registry's stage writes to the state; then the round waits for its promotion."""
+    def register(self, round_: Round, version: str = "1", adapter: Path = Path("a"), at: str = "promote") -> None:
+        """What the registry's stage writes to the state; then the round is at its promotion, or before it."""
         sha256 = adapter_sha256(adapter) if adapter.is_dir() else "b" * 64
         row = self.rows("select snapshot_hash from rounds where round_id = ?", round_.round_id)[0]
         with writing(self.config, round_, "register") as tx:
@@ -243,7 +243,7 @@ class Workload:
                 created_at=datetime(2026, 3, 2),
             )
             tx.run("set_challenger", round_id=round_.round_id, version=version)
-        for stage in ("shadow", "approve"):
+        for stage in STAGES[STAGES.index("shadow") : STAGES.index(at)]:
             self.skip(round_, stage)
 
     def rows(self, sql: str, *parameters: Any) -> list[dict[str, Any]]:

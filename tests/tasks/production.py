@@ -6,6 +6,7 @@ from tests.tasks.production import Production, register_copy, write_adapter
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from safetensors.numpy import save_file
 
 from tasks.adapters import CONFIG, WEIGHTS
 from tasks.config import Config
+from tasks.rounds import record_evidence, writing
+from tests.conftest import Saved, Workload, make_workload, traffic
 from tests.tasks.test_server import StandIn
 
 MODULE = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -27,6 +30,28 @@ def write_adapter(folder: Path, seed: int = 0) -> Path:
     save_file({name: numbers.normal(size=shape).astype("f4") for name, shape in parts.items()}, folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps({"r": 2, "target_modules": ["q_proj", "v_proj"]}), encoding="utf-8")
     return folder
+
+
+def registered_workload(folder: Path, at: str) -> Saved:
+    """A round that is registered as version 1, in the state and in a real MLflow, and has come to a stage."""
+    workload = make_workload(folder / "workload", mlflow={"tracking_uri": f"sqlite:///{folder / 'mlflow.db'}"})
+    workload.collect("a", traffic(failures=5, successes=5))
+    round_ = workload.to_gate(lambda role, case: True)
+    with writing(workload.config, round_, "gate") as tx:
+        record_evidence(tx, round_, suite_hash="s", gate={"results_sha256": "r"}, reasons=["it is better"])
+    adapter = write_adapter(workload.folder / "adapter")
+    workload.register(round_, adapter=adapter, at=at)
+    register_copy(workload.config, adapter, workload.folder / "artifacts")
+    shutil.copyfile(folder / "mlflow.db", folder / "saved.db")
+    return Saved(workload)
+
+
+def restored(saved: Saved) -> Workload:
+    """What `registered_workload` has made, as it was then."""
+    workload = saved.restored()
+    folder = workload.folder.parent
+    shutil.copyfile(folder / "saved.db", folder / "mlflow.db")  # into the file that MLflow holds open
+    return workload
 
 
 def register_copy(config: Config, adapter: Path, artifacts: Path) -> None:

@@ -19,33 +19,20 @@ from tasks.db import State
 from tasks.errors import FlywheelError, LeaseLostError, StateError
 from tasks.lineage import status
 from tasks.promote import champion, finish, move_champion, rollback
-from tasks.rounds import read_evidence, record_evidence, writing
+from tasks.rounds import read_evidence
 from tests.conftest import Saved, Workload, make_workload, traffic
-from tests.tasks.production import Production, register_copy, write_adapter
+from tests.tasks.production import Production, register_copy, registered_workload, restored, write_adapter
 
 
 @pytest.fixture(scope="module")
 def waiting(tmp_path_factory: pytest.TempPathFactory) -> Saved:
-    folder = tmp_path_factory.mktemp("promote")
-    workload = make_workload(folder / "workload", mlflow={"tracking_uri": f"sqlite:///{folder / 'mlflow.db'}"})
-    workload.collect("a", traffic(failures=5, successes=5))
-    round_ = workload.to_gate(lambda role, case: True)
-    with writing(workload.config, round_, "gate") as tx:
-        record_evidence(tx, round_, suite_hash="s", gate={"results_sha256": "r"})
-    adapter = write_adapter(workload.folder / "adapter")
-    workload.register(round_, adapter=adapter)
-    register_copy(workload.config, adapter, workload.folder / "artifacts")
-    shutil.copyfile(folder / "mlflow.db", folder / "saved.db")
-    return Saved(workload)
+    return registered_workload(tmp_path_factory.mktemp("promote"), at="promote")
 
 
 @pytest.fixture
 def registered(waiting: Saved) -> Workload:
     """A round that is registered as version 1, in the state and in a real MLflow, and waits for its promotion."""
-    workload = waiting.restored()
-    folder = workload.folder.parent
-    shutil.copyfile(folder / "saved.db", folder / "mlflow.db")  # into the file that MLflow holds open
-    return workload
+    return restored(waiting)
 
 
 @pytest.fixture

@@ -69,11 +69,11 @@ def test_what_does_not_answer_leaves_the_old_one_serving_and_no_name_behind(
     old, new = (str(write_adapter(tmp_path / name, seed)) for seed, name in enumerate(("old", "new")))
     switch(asked, old, ASKED)
     production.numberless.add(new)
-    with pytest.raises(FlywheelError, match="answers with tokens without a probability under the adapter .*new"):
+    with pytest.raises(FlywheelError, match=r"answers with tokens without a probability under the adapter .*new"):
         switch(asked, new, ASKED)
     production.numberless.clear()
     production.refused.add(new)
-    with pytest.raises(FlywheelError, match="does not load the adapter .*rank 64 is greater than max_lora_rank"):
+    with pytest.raises(FlywheelError, match=r"does not load the adapter .*rank 64 is greater than max_lora_rank"):
         switch(asked, new, ASKED)
     assert production.names == {"tickets": old}
 
