@@ -96,10 +96,10 @@ def mend(config: Config) -> str | None:
     with moving(config):
         with require_state(config.database).transaction() as tx:
             row = tx.row("get_champion")
-            if row is None or tx.rows("list_unfinished_moves"):
+            if tx.rows("list_unfinished_moves"):
                 return None
         before = served(config)
-        serve(config, row["to_version"])
+        serve(config, row["to_version"] if row else None)
         after = served(config)
     if after == before:
         return None
