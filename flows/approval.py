@@ -25,8 +25,8 @@ class Decision(RunInput):
     """What a person is asked, as a form; the descriptions are shown beside its fields."""
 
     approve: bool = Field(title="Approve", description="Yes: the challenger serves from now on. No: the round is held")
-    name: str = Field(title="Your name", description="For the audit log", min_length=1, max_length=100)
-    reason: str = Field(title="Reason", description="For the audit log", min_length=3, max_length=1000)
+    name: str = Field(title="Your name", description="For the audit log", pattern=r"\S", max_length=100)
+    reason: str = Field(title="Reason", description="For the audit log", pattern=r"\S", max_length=1000)
 
 
 def resumed(config: Config) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Stage 10: where the policy asks for it, a person approves or rejects what the gate promotes.
+"""Stage 12: where the policy asks for it, a person approves or rejects what the gate promotes.
 
 A round that waits is in the state with the time until when, so that neither a restart nor a lost server forgets it;
 nobody holds its lease meanwhile. What was decided is on record before anything is done about it, so that a decision

@@ -107,7 +107,7 @@ def test_a_suspended_run_is_answered_in_a_form_and_ends_its_own_round_alone(
     assert execute(asking) == "Suspended"
     assert execute(nightly) == "Completed"  # it says that a round waits, and leaves it alone
     assert (read_evidence(workload.config)[0]["stage"], champion(workload.config)) == ("approve", None)
-    assert resume(asking, {"approve": True, "name": "", "reason": "fine"}) == "REJECT"
+    assert resume(asking, {"approve": True, "name": " ", "reason": "fine"}) == "REJECT"
     assert resume(asking, GIVEN) == "ACCEPT"
     assert execute(asking) == "Completed"
     found = read_evidence(workload.config)

@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 from tasks.adapters import CONFIG, WEIGHTS
 from tasks.config import Config
+from tasks.db import State
 from tasks.rounds import record_evidence, writing
 from tests.conftest import Saved, Workload, make_workload, traffic
 from tests.tasks.test_server import StandIn
@@ -41,6 +42,8 @@ def registered_workload(folder: Path, at: str) -> Saved:
         record_evidence(tx, round_, suite_hash="s", gate={"results_sha256": "r"}, reasons=["it is better"])
     adapter = write_adapter(workload.folder / "adapter")
     workload.register(round_, adapter=adapter, at=at)
+    with State(workload.config.database).transaction() as tx:
+        tx.run("release_lease", round_id=round_.round_id, token=round_.lease_token)
     register_copy(workload.config, adapter, workload.folder / "artifacts")
     shutil.copyfile(folder / "mlflow.db", folder / "saved.db")
     return Saved(workload)

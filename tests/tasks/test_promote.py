@@ -150,6 +150,13 @@ def test_an_interrupted_move_is_seen_and_changes_no_champion(registered: Workloa
     assert status(registered.config)["unfinished_moves"] == []
 
 
+def test_a_move_that_was_overtaken_is_not_waited_for(registered: Workload) -> None:
+    with State(registered.config.database).transaction() as tx:
+        tx.run("insert_promotion", event="intended", **MOVE)
+        tx.run("insert_promotion", event="moved", **MOVE | {"move_id": "n", "to_version": None})
+    assert status(registered.config)["unfinished_moves"] == []
+
+
 def test_the_last_move_on_record_is_the_champion(registered: Workload) -> None:
     with State(registered.config.database).transaction() as tx:
         tx.run("insert_promotion", event="moved", **MOVE)
