@@ -15,7 +15,6 @@ from tasks.approve import approve, decide, settle, waiting
 from tasks.config import Config
 from tasks.db import State
 from tasks.errors import FlywheelError, StateError
-from tasks.gate import replay
 from tasks.promote import champion
 from tasks.records import now
 from tasks.rounds import has_work, read_evidence, stage_of
@@ -216,20 +215,3 @@ def test_a_round_that_another_runner_works_on_is_left_to_it(asked: Workload) -> 
                started_at=now())  # fmt: skip
     with pytest.raises(StateError, match="is being run by elsewhere:1"):
         settle(asked.config)
-
-
-def test_a_hold_after_the_gate_is_no_difference_in_a_replay(workload: Workload) -> None:
-    """The gate's finding stays on record: a rejection by a person does not make it look wrong."""
-    from tasks.gate import gate
-    from tests.conftest import traffic
-
-    workload.collect("a", traffic(failures=20, successes=20, given=10))
-    round_ = workload.to_gate(lambda role, case: role == "challenger" or case["stratum"] != "failure")
-    lenient = workload.config.model_copy(update={"gate": workload.config.gate.model_copy(update={"min_cases": 1})})
-    assert gate(lenient, round_) is not None
-    said = replay(lenient, 1).verdict
-    set_verdict(workload, "hold")
-    differences = replay(lenient, 1).differences
-    assert (differences == ()) == (said in ("promote", "hold"))
-    set_verdict(workload, "promote")
-    assert (replay(lenient, 1).differences == ()) == (said == "promote")
