@@ -166,10 +166,10 @@ def cluster(config: Config, round_: Round) -> list[Row]:
         background = tx.rows("list_background_inputs", pinned_seq=round_.pinned_seq)
     if rows["was_seen"].all():
         return _store(config, round_, map=[], drift=drift(config, round_, {}))
-    failures = _failures(rows)
+    failures = failures_of(rows)
     vectors = features(state, [f.text for f in failures], [f.wrong for f in failures], config)
     ids: list[str | None] = sorted(rows["cluster_id"].drop_nulls().unique())
-    before = _places(rows["cluster_id"], ids)
+    before = places_of(rows["cluster_id"], ids)
     labels, changes = find_communities(vectors, min_size=config.cluster.min_size, before=before)
     ids += [f"c{number:03d}" for number in range(taken + 1, taken + 1 + int(labels.max(initial=-1)) + 1 - len(ids))]
     centres = centroids(vectors, labels)
@@ -195,7 +195,8 @@ def _inputs(centres: "np.ndarray", config: Config) -> "np.ndarray":
     return np.asarray(inputs / np.maximum(np.linalg.norm(inputs, axis=1, keepdims=True), 1e-12))
 
 
-def _failures(rows: "pl.DataFrame") -> list[Failure]:
+def failures_of(rows: "pl.DataFrame") -> list[Failure]:
+    """The rows of list_failures as the clusterer sees them."""
     columns = ("inference_id", "input", "output", "corrected_output", "reason")
     return [
         Failure(id_, user_text(input_), shown(output), corrected and shown(corrected), reason)
@@ -203,7 +204,7 @@ def _failures(rows: "pl.DataFrame") -> list[Failure]:
     ]
 
 
-def _places(names: "pl.Series", known: Sequence[str | None]) -> "np.ndarray":
+def places_of(names: Sequence[str | None] | "pl.Series", known: Sequence[str | None]) -> "np.ndarray":
     """Where each name stands among the known ones, -1 for none."""
     import numpy as np
 
