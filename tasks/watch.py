@@ -20,7 +20,8 @@ from tasks.watched_calls import Calls, Move, read_after, read_before, unknown_na
 
 WATCHER = "rule:watch"
 PERSON = "person:"
-JUDGES = 20  # of the people who judged most, each is left out in turn
+JUDGES = 20  # of the people whose word is doubted, those who judged most are left out in turn
+GREW = 2.0  # times the share of calls that somebody judged before, from which their word is doubted
 SOLVED = 0.5  # share of a class's cases that a version gets right, from which the class is thought fixed
 
 
@@ -99,16 +100,22 @@ def _counted(calls: Calls, bounds: Bounds | None) -> Row:
 
 
 def _alarms(before: Calls, after: Calls, error: float, margin: float, without: str | None = None) -> bool:
-    """Whether at any failure so far there was enough evidence that things are worse."""
+    """Whether at any failure so far there was enough evidence that things are worse; `without` what somebody judged."""
     path = after.path(without=without)
-    return bool((log_surplus(before.sample(without=without), *path, error, margin=margin) >= 0).any())
+    return bool((log_surplus(before.sample(), *path, error, margin=margin) >= 0).any())
 
 
 def _rests_on(config: Config, before: Calls, after: Calls) -> list[str]:
-    """The people without whose calls there would be no evidence, where several have judged."""
-    people = [judge for judge in after.judges if judge.startswith(PERSON)]
-    if len(people) < 2:
-        return []
+    """The people without whose word there would be no evidence, of those who did not judge nearly as much before.
+
+    Whoever judged before too has the same eye on both sides.
+    """
+    share = {who: count / max(before.total, 1) for who, count in before.judges.items()}
+    people = [
+        who
+        for who, count in after.judges.items()
+        if who.startswith(PERSON) and count / after.total > GREW * share.get(who, 0.0)
+    ]
     error, margin = config.watch.error_budget / 2, config.watch.margin
     return [who for who in people[:JUDGES] if not _alarms(before, after, error, margin, without=who)]
 

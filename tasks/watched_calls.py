@@ -60,19 +60,14 @@ class Calls:
     waiting: int = 0
     next_at: datetime | None = None
 
-    def sample(self, cluster_id: str | None = None, without: str | None = None) -> Sample:
-        """How many calls there are and how many failed, in a class alone if one is named.
-
-        `without` leaves out the calls that somebody has judged.
-        """
-        left_out = sum(without in call.judges for call in self.listed)
-        failing = sum(_fails(call, cluster_id) for call in self.listed if without not in call.judges)
-        return Sample(self.total - left_out, failing)
+    def sample(self, cluster_id: str | None = None) -> Sample:
+        """How many calls there are and how many failed, in a class alone if one is named."""
+        return Sample(self.total, sum(_fails(call, cluster_id) for call in self.listed))
 
     def path(self, cluster_id: str | None = None, without: str | None = None) -> tuple["np.ndarray", "np.ndarray"]:
         """The counts of `sample` at each of its failures, or some of them where there are many (looks, integers).
 
-        Between two failures, evidence that things are worse only shrinks.
+        Between two failures, evidence that things are worse only shrinks. `without` leaves out what somebody judged.
         """
         import numpy as np
 
