@@ -11,7 +11,7 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from flows.artifacts import publish_blend, publish_clusters, publish_verdict
+from flows.artifacts import publish_blend, publish_clusters, publish_shadow, publish_verdict
 from flows.collect_failures import collect_task
 from tasks.case_scores import check_scorer
 from tasks.config import Config, RoundRequest, check_base_folder, check_base_model, load_config
@@ -56,6 +56,8 @@ def run_stage(stage: str, config: Config, round_: Round) -> None:
         "promote": promote.finish_task,
     }
     stages[stage](config, round_)
-    publish = {"cluster": publish_clusters, "blend": publish_blend, "gate": publish_verdict}.get(stage)
+    publish = {
+        "cluster": publish_clusters, "blend": publish_blend, "gate": publish_verdict, "shadow": publish_shadow,
+    }.get(stage)  # fmt: skip
     if publish is not None:
         publish(read_evidence(config, round_.round_id)[0])

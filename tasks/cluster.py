@@ -8,7 +8,7 @@ with another; that is then on record.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -204,7 +204,7 @@ def failures_of(rows: "pl.DataFrame") -> list[Failure]:
     ]
 
 
-def places_of(names: Sequence[str | None] | "pl.Series", known: Sequence[str | None]) -> "np.ndarray":
+def places_of(names: Iterable[str | None], known: Sequence[str | None]) -> "np.ndarray":
     """Where each name stands among the known ones, -1 for none."""
     import numpy as np
 

@@ -33,7 +33,8 @@ class Placed(NamedTuple):
         new = "Nothing has changed: " if not self.is_new else ""
         without = self.by_class.get(None, 0)
         known = len(self.by_class.keys() - {None})
-        would = f"{total - without} would join {known} known classes, {without} none of them"
+        classes = f"{known} known class{'' if known == 1 else 'es'}"
+        would = f"{total - without} would join {classes}, {without} none of them"
         return f"{new}{total} failures since the last round; {would}."
 
 
@@ -49,15 +50,26 @@ def place(config: Config) -> Placed:
         if tx.rows("count_unplaced", found_by=found_by)[0]["failures"] == 0:
             return Placed(_counts(tx.frame("list_provisional_members")), is_new=False)
         rows = tx.frame("list_failures", pinned_seq=2**31 - 1, round_id=2**31 - 1)
-        seen_as = tx.frame("list_unplaced")
-    homes = dict(zip(rows["inference_id"], classes_of(config, state, rows), strict=True))
-    placed = seen_as.with_columns(
-        cluster_id=_series([homes.get(id_) for id_ in seen_as["inference_id"]]), found_by=_literal(found_by)
-    )
+        waiting = tx.frame("list_unplaced")
+    placed = _placed(config, state, rows, waiting, found_by)
     with state.transaction() as tx:
         tx.run("clear_provisional_members")
-        tx.load("insert_provisional_members", placed)
+        if placed.height:
+            tx.load("insert_provisional_members", placed)
     return Placed(_counts(placed), is_new=True)
+
+
+def _placed(
+    config: Config, state: State, rows: "pl.DataFrame", waiting: "pl.DataFrame", found_by: str
+) -> "pl.DataFrame":
+    """Rows of provisional_members, for the failures that wait."""
+    import polars as pl
+
+    homes: dict[str, str | None] = {}
+    if waiting.height:
+        homes = dict(zip(rows["inference_id"], classes_of(config, state, rows), strict=True))
+    found = pl.Series([homes.get(id_) for id_ in waiting["inference_id"]], dtype=pl.String)
+    return waiting.with_columns(cluster_id=found, found_by=pl.lit(found_by))
 
 
 def classes_of(config: Config, state: State, rows: "pl.DataFrame", more: Sequence[Failure] = ()) -> list[str | None]:
@@ -76,18 +88,6 @@ def classes_of(config: Config, state: State, rows: "pl.DataFrame", more: Sequenc
     found = find_communities(vectors, min_size=config.cluster.min_size, before=places_of(on_record, known))
     names = [known[label] if 0 <= label < len(known) else None for label in found.labels.tolist()]
     return [old or new for old, new in zip(on_record, names, strict=True)]
-
-
-def _series(values: list[str | None]) -> "pl.Series":
-    import polars as pl
-
-    return pl.Series(values, dtype=pl.String)
-
-
-def _literal(text: str) -> "pl.Expr":
-    import polars as pl
-
-    return pl.lit(text)
 
 
 def _counts(placed: "pl.DataFrame") -> dict[str | None, int]:

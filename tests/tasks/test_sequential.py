@@ -47,7 +47,7 @@ def test_a_bet_at_the_highest_rate_of_the_null_is_worth_what_it_cost(before: Sam
 
 @given(calls=st.integers(1, 300), rate=RATES, error=st.floats(1e-6, 0.3))
 def test_the_fixed_sample_spends_no_more_than_its_share_of_the_error(calls: int, rate: float, error: float) -> None:
-    """Over all outcomes of the sample, the chance of a false alarm that each leaves to the calls after adds up to error."""
+    """Over all outcomes of the sample, the chances of a false alarm that they leave add up to the error."""
     outcomes = np.arange(calls + 1)
     p_values = binom.cdf(outcomes, calls, rate)
     scale = 1 - (error / 2 - 1) / math.log(error / 2)
@@ -100,7 +100,7 @@ def test_a_small_sample_before_says_nothing_of_a_small_rise() -> None:
 
 @pytest.mark.parametrize(("calls_before", "rate"), [(300, 0.2), (5000, 0.2), (2000, 0.01), (100, 0.5)])
 def test_false_alarms_stay_within_the_error_however_long_one_looks(calls_before: int, rate: float) -> None:
-    """200 promotions that changed nothing, each looked at 400 times over 8,000 calls; an error of 1 in 10 is allowed."""
+    """200 promotions that changed nothing, each looked at 400 times over 8,000 calls; 1 in 10 may alarm."""
     rng, error = np.random.default_rng(calls_before), 0.1
     alarms = sum(
         alarm(Sample(calls_before, int(rng.binomial(calls_before, rate))), rng.random(8000) < rate, error, 20)
@@ -111,7 +111,7 @@ def test_false_alarms_stay_within_the_error_however_long_one_looks(calls_before:
 
 
 def test_false_alarms_stay_within_the_error_where_calls_depend_on_one_another() -> None:
-    """Good and bad hours: the chance of the next failure hangs on the calls before, and never exceeds the rate before."""
+    """Good and bad hours: the chance of the next failure hangs on the hour, and never exceeds the rate before."""
     rng, error = np.random.default_rng(0), 0.1
     alarms = 0
     for _ in range(100):

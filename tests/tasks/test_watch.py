@@ -1,4 +1,4 @@
-"""A champion under which production fails more often is noticed, once, by like compared with like; and may be undone."""
+"""A champion under which production fails more often is noticed, once, like compared with like; and may be undone."""
 
 from __future__ import annotations
 
@@ -81,10 +81,8 @@ def test_a_champion_that_fails_more_often_is_worse_and_one_that_does_not_is_not(
     assert worse["before"]["rate"] == 0.1
     assert worse["said"][1].startswith("Production fails more often under v1: 10.0% before, 35.0% now, by ")
     assert same["said"][1] == "No sign that production fails more often than before."
-    assert (
-        same["said"][-1]
-        == f"v1: 24 of {CLEAR} calls failed, 10.0% ({100 * same['after']['low']:.1f}% to {100 * same['after']['high']:.1f}%)."
-    )
+    low, high = (f"{100 * same['after'][side]:.1f}%" for side in ("low", "high"))
+    assert same["said"][-1] == f"v1: 24 of {CLEAR} calls failed, 10.0% ({low} to {high})."
 
 
 def test_a_rise_within_the_margin_is_not_worse(tmp_path: Any) -> None:
@@ -373,7 +371,7 @@ def test_a_class_that_came_up_after_the_promotion_is_not_tested(workload: Worklo
 def test_a_class_that_was_thought_fixed_and_comes_back_is_named(
     workload: Workload, right: int, kind: str | None
 ) -> None:
-    """It fails as often as before; that is worse than what the suite promised where 19 of 20 of its cases were right."""
+    """It fails as often as before; that is worse than what the suite promised with 19 of 20 cases right."""
     workload.collect("before", calls("a", 2000, 400))
     known_class(workload, "c001", "late parcels")
     in_class(workload, "c001", ["a"])
@@ -397,7 +395,7 @@ def trained_on(workload: Workload, cluster_id: str, cases: int, right: int) -> N
         connection.execute("insert into versions values ('1', 1, 's', 'a', 'b', now()::timestamp)")
         connection.execute(
             "insert into snapshot_rows by name select 's' as snapshot_hash, 0 as position, 'correction' as signal, "
-            "'x' as signal_id, 'x' as input_hash, 'x' as content_hash, 's' as source, 'person:m' as producer, ? as cluster_id",
+            "'x' as signal_id, 'x' as input_hash, 'x' as content_hash, 's' as source, 'm' as producer, ? as cluster_id",
             [cluster_id],
         )
         connection.execute(
