@@ -70,12 +70,12 @@ def main() -> None:
     found = {"watch": float(np.isfinite(ours).mean()), "bounds apart": float(np.isfinite(plain).mean())}
     others = {}
     for place, (before, rate, worse, within) in enumerate(OTHERS, 20):
-        alarms = [
+        both = [
             first_alarms(test, before, (rate, worse), within, budget / 2, 100, place)
             for test in (log_surplus, bounds_apart)
         ]
-        shares = [float(np.isfinite(each).mean()) for each in alarms]
-        medians = [float(np.median(each)) if np.isfinite(np.median(each)) else None for each in alarms]
+        shares = [float(np.isfinite(each).mean()) for each in both]
+        medians = [float(np.median(each)) if np.isfinite(np.median(each)) else None for each in both]
         name = f"{rate:.0%} to {worse:.0%} within {within} calls, {before} before"
         others[name] = {"found": shares[0], "median": medians[0], "apart": shares[1], "apart_median": medians[1]}
         print(f"{name}: found {shares[0]:.0%} (median {medians[0]}), bounds apart {shares[1]:.0%} ({medians[1]})")

@@ -32,7 +32,7 @@ def _classes_table(classes: list[dict[str, Any]]) -> Table:
     for row in shown[:SHOWN_ROWS]:
         state = "[red]worse[/red]" if row["is_worse"] else "thought fixed" if row["promise"] else ""
         rates = percent(row["before"]["rate"]), percent(row["after"]["rate"])
-        table.add_row(row["cluster_id"], *rates, state, escape(plain(row["label"], 60)))
+        table.add_row(row["cluster_id"], *rates, state, escape(plain(row["label"], 200)))
     return table
 
 

@@ -209,7 +209,7 @@ def places_of(names: Iterable[str | None], known: Sequence[str | None]) -> "np.n
     import numpy as np
 
     places = {name: place for place, name in enumerate(known)}
-    return np.fromiter((places.get(name, -1) if name else -1 for name in names), int, len(names))
+    return np.array([places.get(name, -1) if name else -1 for name in names], int)
 
 
 def centroids(vectors: "np.ndarray", labels: "np.ndarray") -> "np.ndarray":

@@ -8,6 +8,7 @@ to serve, in equal parts. What is on record is never taken back, whatever comes 
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tasks.config import Config
 from tasks.db import Row, State, Transaction, require_state
@@ -23,6 +24,35 @@ PERSON = "person:"
 JUDGES = 20  # of the people whose word is doubted, those who judged most are left out in turn
 GREW = 2.0  # times the share of calls that somebody judged before, from which their word is doubted
 SOLVED = 0.5  # share of a class's cases that a version gets right, from which the class is thought fixed
+
+
+@dataclass(frozen=True)
+class Question:
+    """Whether calls fail more often than `share` x before + `margin`, in a class if one is named; with what error."""
+
+    error: float
+    cluster_id: str | None = None
+    share: float = 1.0
+    margin: float = 0.0
+
+    def is_answered(self, before: Calls, after: Calls, without: str | None = None) -> bool:
+        """Whether at any failure so far there was enough evidence; `without` the calls after that somebody judged."""
+        path = after.path(self.cluster_id, without)
+        surplus = log_surplus(before.sample(self.cluster_id), *path, self.error, share=self.share, margin=self.margin)
+        return bool((surplus >= 0).any())
+
+    def rests_on(self, before: Calls, after: Calls) -> list[str]:
+        """The people without whose word it would not be, of those who did not judge nearly as much before.
+
+        Whoever judged before too has the same eye on both sides.
+        """
+        share = {who: count / max(before.total, 1) for who, count in before.judges.items()}
+        people = [
+            who
+            for who, count in after.judges.items()
+            if who.startswith(PERSON) and count / after.total > GREW * share.get(who, 0.0)
+        ]
+        return [who for who in people[:JUDGES] if not self.is_answered(before, after, without=who)]
 
 
 def look(config: Config) -> Row:
@@ -48,7 +78,7 @@ def look(config: Config) -> Row:
     known = {each["cluster_id"] for each in recorded}
     found["is_worse"] |= "" in known
     found["classes"] = _classes(config, before, after, classes, known)
-    found["rests_on"] = _rests_on(config, before, after) if found["is_worse"] else []
+    found["rests_on"] = _of_all(config).rests_on(before, after) if found["is_worse"] else []
     return _said(found | {"recorded": recorded, "other_names": others})
 
 
@@ -79,15 +109,19 @@ def _subject(config: Config, row: Row) -> Row:
     }
 
 
+def _of_all(config: Config) -> Question:
+    return Question(config.watch.error_budget / 2, margin=config.watch.margin)
+
+
 def _compare(config: Config, before: Calls, after: Calls) -> Row:
     error, old, new = config.watch.error_budget / 2, before.sample(), after.sample()
-    both = bool(old.calls and new.calls)
+    both, question = bool(old.calls and new.calls), _of_all(config)
     return {
         "before": _counted(before, fixed_bounds(old, error) if old.calls else None),
         "after": _counted(after, running_bounds(new, error, old) if both else None),
         "rise": new.failures / new.calls - old.failures / old.calls if both else None,
         "least_rise": least_rise(old, new, error) if both else None,
-        "is_worse": _alarms(before, after, error, config.watch.margin),
+        "is_worse": question.is_answered(before, after),
         "waiting": after.waiting,
         "next_at": after.next_at,
     }
@@ -99,49 +133,27 @@ def _counted(calls: Calls, bounds: Bounds | None) -> Row:
     return counts | (bounds._asdict() if bounds else {})
 
 
-def _alarms(before: Calls, after: Calls, error: float, margin: float, without: str | None = None) -> bool:
-    """Whether at any failure so far there was enough evidence that things are worse; `without` what somebody judged."""
-    path = after.path(without=without)
-    return bool((log_surplus(before.sample(), *path, error, margin=margin) >= 0).any())
-
-
-def _rests_on(config: Config, before: Calls, after: Calls) -> list[str]:
-    """The people without whose word there would be no evidence, of those who did not judge nearly as much before.
-
-    Whoever judged before too has the same eye on both sides.
-    """
-    share = {who: count / max(before.total, 1) for who, count in before.judges.items()}
-    people = [
-        who
-        for who, count in after.judges.items()
-        if who.startswith(PERSON) and count / after.total > GREW * share.get(who, 0.0)
-    ]
-    error, margin = config.watch.error_budget / 2, config.watch.margin
-    return [who for who in people[:JUDGES] if not _alarms(before, after, error, margin, without=who)]
-
-
 def _classes(config: Config, before: Calls, after: Calls, classes: Sequence[Row], known: set[str]) -> list[Row]:
     """Each class with its share of calls before and after, those that got worse first."""
     error = config.watch.error_budget / 2 / max(len(classes), 1)
-    found = [_class(row, before, after, error) for row in classes]
-    for row in found:
-        row["is_worse"] |= row["cluster_id"] in known
+    found = [_class(row, before, after, error, row["cluster_id"] in known) for row in classes]
     return sorted(found, key=lambda row: (not row["is_worse"], -row["after"]["failures"], row["cluster_id"]))
 
 
-def _class(row: Row, before: Calls, after: Calls, error: float) -> Row:
+def _class(row: Row, before: Calls, after: Calls, error: float, is_known: bool) -> Row:
     """A class that the version's suite says is fixed has a promise to keep: to fail no more often than that leaves."""
-    old, new = before.sample(row["cluster_id"]), after.sample(row["cluster_id"])
-    promise = _promise(row, error / 2)
-    share, error = (promise["left"], error / 2) if promise else (1.0, error)
-    surplus = log_surplus(old, *after.path(row["cluster_id"]), error, share=share)
+    cluster_id, promise = row["cluster_id"], _promise(row, error / 2)
+    question = Question(error / 2, cluster_id, promise["left"]) if promise else Question(error, cluster_id)
+    is_worse = is_known or question.is_answered(before, after)
+    old, new = before.sample(cluster_id), after.sample(cluster_id)
     return {
-        "cluster_id": row["cluster_id"],
+        "cluster_id": cluster_id,
         "label": row["label"],
         "before": old._asdict() | {"rate": old.rate},
         "after": new._asdict() | {"rate": new.rate},
         "promise": promise,
-        "is_worse": bool((surplus >= 0).any()),
+        "is_worse": is_worse,
+        "rests_on": question.rests_on(before, after) if is_worse else [],
     }
 
 

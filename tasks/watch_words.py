@@ -48,23 +48,25 @@ def finding_sentence(found: dict[str, Any], row: dict[str, Any] | None) -> str:
     margin = found["margin"]
     sure = f", by {_points(least)} at least" if least is not None and least > margin else ""
     more = f", and {_points(margin)} are allowed" if margin else ""
-    rests = found["rests_on"]
-    alone = f"; only by the word of {', '.join(map(plain, rests))}, without whom nothing is proved" if rests else ""
-    name = found["champion"]["label"]
-    return (
-        f"Production fails more often under {name}: {_percent(before)} before, {_percent(after)} now{sure}{more}{alone}"
-    )
+    rates = f"{_percent(before)} before, {_percent(after)} now{sure}{more}{_alone(found['rests_on'])}"
+    return f"Production fails more often under {found['champion']['label']}: {rates}"
+
+
+def _alone(rests_on: list[str]) -> str:
+    if not rests_on:
+        return ""
+    return f"; only by the word of {', '.join(plain(who, 60) for who in rests_on)}, without whom nothing is proved"
 
 
 def class_sentence(row: dict[str, Any]) -> str:
     """How a class got worse, or that one is back that was thought fixed."""
-    name = f"{row['cluster_id']} ({plain(row['label'], 80)})"
+    name, alone = f"{row['cluster_id']} ({plain(row['label'], 80)})", _alone(row["rests_on"])
     rates = f"{_percent(row['before']['rate'])} of calls before, {_percent(row['after']['rate'])} now"
     if row["promise"] is None:
-        return f"Class {name} got worse: {rates}."
+        return f"Class {name} got worse: {rates}{alone}."
     promise = row["promise"]
     solved = f"the suite had {promise['right']} of {promise['cases']} right"
-    return f"Class {name} was thought fixed and is back: {rates}, though {solved}."
+    return f"Class {name} was thought fixed and is back: {rates}, though {solved}{alone}."
 
 
 def _rates(found: dict[str, Any]) -> list[str]:
