@@ -24,7 +24,7 @@ from tasks.rounds import Round, held_row, record_evidence, writing
 from tasks.score import make_canonical
 
 if TYPE_CHECKING:
-    from tasks.suite_queue import Files, Model
+    from tasks.suite_queue import Files
 
 ROLES = ("champion", "challenger")
 
@@ -43,9 +43,9 @@ def shadow(config: Config, round_: Round, on_progress: Progress | None = None) -
     if not limit:
         with writing(config, round_, "shadow"):
             return {}
-    models, outputs, facts = _answer(config, round_, calls, on_progress)
+    outputs, facts = _answer(config, round_, calls, on_progress)
     answered = [call for call in calls if all(call["input_hash"] in outputs[role] for role in ROLES)]
-    rows = _compare(config, round_, answered, models, outputs)
+    rows = _compare(config, round_, answered, outputs)
     facts |= {"compared": len(rows), "too_long": len(calls) - len(rows), "differ": sum(row["differs"] for row in rows)}
     _store(config, round_, rows, facts)
     shutil.rmtree(_files(config, round_).folder, ignore_errors=True)
@@ -60,8 +60,8 @@ def _files(config: Config, round_: Round) -> "Files":
 
 def _answer(
     config: Config, round_: Round, calls: Sequence[Row], on_progress: Progress | None
-) -> tuple[dict[str, "Model"], dict[str, dict[str, str]], Row]:
-    """Let both models answer: the models, their outputs by role and input's hash, and the facts of it."""
+) -> tuple[dict[str, dict[str, str]], Row]:
+    """Let both models answer: their outputs by role and input's hash, and the facts of it."""
     import polars as pl
     from pyarrow import parquet as pq
 
@@ -87,14 +87,13 @@ def _answer(
         for role, id_, output in pl.read_parquet(path).select("role", "case_id", "output").iter_rows():
             outputs[role][id_] = output
     counted = {key: told.get(key, 0) for key in ("prompt_tokens", "output_tokens", "seconds")}
-    return models, outputs, counted | {"asked": len(calls), "reused": known}
+    return outputs, counted | {"asked": len(calls), "reused": known}
 
 
 def _compare(
     config: Config,
     round_: Round,
     calls: Sequence[Row],
-    models: Mapping[str, "Model"],
     outputs: Mapping[str, Mapping[str, str]],
 ) -> list[Row]:
     """Rows of shadow_answers; that two answers differ in spelling alone is no difference."""
@@ -102,9 +101,8 @@ def _compare(
     rows = []
     for call in calls:
         said = {f"{role}_output": outputs[role][call["input_hash"]] for role in ROLES}
-        versions = {f"{role}_version": models[role].version for role in ROLES}
         differs = len({canonical(output) for output in said.values()}) > 1
-        rows.append({"round_id": round_.round_id, **call, **versions, **said, "differs": differs, "cluster_id": None})
+        rows.append({"round_id": round_.round_id, **call, **said, "differs": differs, "cluster_id": None})
     return _with_classes(config, round_, rows)
 
 

@@ -5,8 +5,6 @@ create table shadow_answers (
     inference_id text not null,
     input_hash text not null,
     input text not null,
-    champion_version text not null,
-    challenger_version text not null,
     champion_output text not null,
     challenger_output text not null,
     differs boolean not null,

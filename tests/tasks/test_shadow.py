@@ -99,7 +99,6 @@ def test_both_models_answer_the_latest_inputs_and_what_differs_is_counted(
     assert found["differ"] == len(differing)
     rows = workload.rows("select * from shadow_answers where differs")
     assert {row["input_hash"] for row in rows} == set(differing)
-    assert {(row["champion_version"], row["challenger_version"]) for row in rows} == {("base", "round 1")}
     assert stage_of(workload.config, round_) == "approve"
     assert not (workload.config.round_folder(1) / "shadow").exists()
 
