@@ -7,10 +7,10 @@ watch's test (`tasks.sequential`) the same calls are given to the plain way with
 bound of the rate before and a confidence sequence of the rate after, each at half of the error.
 
 The bar for power was computed before anything was measured. In normal approximation a rise d is found at error a with
-a chance of 0.9 once (d / s - 1.28)^2 / 2 >= ln(1 / a) + c, where s^2 is the sum of the variances of both rates and c what
-it costs not to know the size of the rise, nor the rate before: 3.3, for ten bets of which one fits, and a calibrator. For
-a rise from 20% to 25% after 5,000 calls at 20%, and a = 0.01 (half of the default budget), that is 3,200 calls. Four
-minutes.
+a chance of 0.9 once (d / s - 1.28)^2 / 2 >= ln(1 / a) + c, where s^2 is the sum of the variances of both rates and c
+what it costs not to know the size of the rise, nor the rate before: 3.3, for ten bets of which one fits, and a
+calibrator. For a rise from 20% to 25% after 5,000 calls at 20%, and a = 0.01 (half of the default budget), that is
+3,200 calls. Four minutes.
 """
 
 import math

@@ -43,11 +43,11 @@ def print_shadow(found: dict[str, Any], options: str = "", console: Console | No
         console.print(escape(sentence))
     if not found["answers"]:
         return
-    names = found["champion"]["label"], found["challenger"]["label"]
-    table = Table("input", *(f"{name} said" for name in names), "class", box=None, pad_edge=False)
+    names = f"{found['champion']['label']} → {found['challenger']['label']}"
+    table = Table("input", names, "like", box=None, pad_edge=False)
     for row in found["answers"][:SHOWN_ROWS]:
-        outputs = (escape(plain(row[f"{role}_output"], 50)) for role in ("champion", "challenger"))
-        table.add_row(escape(plain(row["text"], 60)), *outputs, row["cluster_id"] or "-")
+        texts = " ".join(row["text"].split()), " ".join(row["difference"].split())
+        table.add_row(escape(plain(texts[0], 60)), escape(plain(texts[1], 160)), row["cluster_id"] or "-")
     console.print(table)
     if len(found["answers"]) > SHOWN_ROWS:
         console.print(f"The first {SHOWN_ROWS} of {len(found['answers'])} are shown, all of them with --json.")

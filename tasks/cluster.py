@@ -21,11 +21,11 @@ from tasks.communities import find_communities
 from tasks.config import Config
 from tasks.continuity import Change
 from tasks.db import Row, State
+from tasks.differences import difference
 from tasks.drift import drift
 from tasks.embed import embed
 from tasks.records import now, user_text
 from tasks.rounds import Round, record_evidence, writing
-from tasks.score import parse_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,39 +51,6 @@ class Failure:
     def wrong(self) -> str:
         """How the output was wrong, in words."""
         return difference(self.output, self.corrected, self.reason)
-
-
-def difference(output: str, corrected: str | None, reason: str | None = None) -> str:
-    """How an output was wrong, in words: the JSON fields that differ, the two answers, or the rule that it broke.
-
-    >>> difference('{"a": 1, "b": 2}', '{"a": 1, "b": 3}')
-    'b: 2 → 3'
-    """
-    if corrected is None:
-        return reason or "rejected without a correction"
-    said, right = _fields(output), _fields(corrected)
-    if right is None:
-        return f"{_short(output)} → {_short(corrected)}"
-    if said is None:
-        return "not the expected JSON"
-    keys = [key for key in right | said if right.get(key) != said.get(key)]
-    return "; ".join(f"{key}: {_plain(said.get(key))} → {_plain(right.get(key))}" for key in keys)
-
-
-def _fields(text: str) -> dict[str, Any] | None:
-    try:
-        value = parse_json(text)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _plain(value: Any) -> str:
-    return _short(value if isinstance(value, str) else json.dumps(value))
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else text[:59] + "…"
 
 
 def features(state: State, texts: Sequence[str], wrongs: Sequence[str], config: Config) -> "np.ndarray":

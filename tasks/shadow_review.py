@@ -7,6 +7,7 @@ from typing import Any
 from tasks.chat import answer_message, calls_tools, read_input, shown
 from tasks.config import Config
 from tasks.db import Row, require_state
+from tasks.differences import difference
 from tasks.errors import FlywheelError
 from tasks.records import now, user_text
 from tasks.rounds import complete_evidence
@@ -42,7 +43,12 @@ def read_shadow(config: Config, round_id: int) -> Row:
 
 def _readable(row: Row) -> Row:
     outputs = {f"{role}_output": shown(row[f"{role}_output"]) for role in ROLES}
-    return row | outputs | {"text": user_text(row["input"]), "held": {r: row[f"{r}_output"] for r in ROLES}}
+    changed = difference(outputs["champion_output"], outputs["challenger_output"])
+    return (
+        row
+        | outputs
+        | {"difference": changed, "text": user_text(row["input"]), "held": {r: row[f"{r}_output"] for r in ROLES}}
+    )
 
 
 def write_review(found: Row, path: Path) -> None:

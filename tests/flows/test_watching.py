@@ -80,7 +80,7 @@ def test_shadow_shows_both_answers_and_writes_them_for_reviewers(workload: Workl
     assert result.exit_code == 0, result.output
     assert "differ on 1 of production's latest 2 inputs (50.0%)." in " ".join(result.stdout.split())
     assert "where is [it]?" in result.stdout
-    assert "at [home]" in result.stdout
+    assert "no idea → at [home]" in result.stdout
     assert f"1 rows in {review}" in " ".join(result.stdout.split())
     line = json.loads(review.read_text(encoding="utf-8"))
     assert (line["champion"], line["challenger"], line["reviewer"]) == ("no idea", "at [home]", None)
