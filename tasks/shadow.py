@@ -30,7 +30,7 @@ ROLES = ("champion", "challenger")
 
 
 def shadow(config: Config, round_: Round, on_progress: Progress | None = None) -> Row:
-    """Stage shadow: what was found, for the evidence; empty where no shadow is asked for or the round is not promoted.
+    """Stage shadow: the facts of it; empty where none is asked for, nothing is promoted, or nobody called.
 
     Raises:
         FlywheelError: an adapter is not the recorded one, or see `tasks.answering.main`.
@@ -40,7 +40,7 @@ def shadow(config: Config, round_: Round, on_progress: Progress | None = None) -
         is_promoted = held_row(tx, round_)["verdict"] == "promote"
         limit = config.promotion.shadow if is_promoted else 0
         calls = tx.rows("list_latest_inputs", pinned_seq=round_.pinned_seq, limit=limit) if limit else []
-    if not limit:
+    if not calls:
         with writing(config, round_, "shadow"):
             return {}
     outputs, facts = _answer(config, round_, calls, on_progress)

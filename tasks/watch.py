@@ -158,7 +158,10 @@ def _class(row: Row, before: Calls, after: Calls, error: float, is_known: bool) 
 
 
 def _promise(row: Row, error: float) -> Row | None:
-    """What share of a class's failures is left at most (exact, but for `error`), by the suite's cases of it."""
+    """What share of a class's failures is left at most (exact, but for `error`), by the suite's cases of it.
+
+    They are failures of production that were held out; where there were none, those that were trained on.
+    """
     cases, right = row["cases"], row["right_cases"]
     if not cases or right < SOLVED * cases:
         return None
