@@ -39,6 +39,12 @@ def publish_blend(evidence: dict[str, Any]) -> None:
     )
 
 
+def publish_shadow(evidence: dict[str, Any]) -> None:
+    """The verdict once more, with what the challenger answered beside the champion; nothing where no shadow was run."""
+    if "shadow" in evidence:
+        publish_verdict(evidence)
+
+
 def publish_verdict(evidence: dict[str, Any]) -> None:
     """The verdict with its reasons, and the flips, negative ones first."""
     from tasks.headlines import count, headline

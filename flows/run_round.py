@@ -12,7 +12,7 @@ from typing import Any
 from prefect import flow, get_run_logger
 
 from flows.approval import mend_serving, resumed, wait
-from flows.artifacts import publish_blend, publish_clusters, publish_verdict
+from flows.artifacts import publish_blend, publish_clusters, publish_shadow, publish_verdict
 from flows.collect_failures import collect_task
 from tasks.approve import settle, waiting
 from tasks.case_scores import check_scorer
@@ -66,6 +66,8 @@ def run_stage(stage: str, config: Config, round_: Round) -> None:
         "promote": promote.finish_task,
     }
     stages[stage](config, round_)
-    publish = {"cluster": publish_clusters, "blend": publish_blend, "gate": publish_verdict}.get(stage)
+    publish = {
+        "cluster": publish_clusters, "blend": publish_blend, "gate": publish_verdict, "shadow": publish_shadow,
+    }.get(stage)  # fmt: skip
     if publish is not None:
         publish(read_evidence(config, round_.round_id)[0])

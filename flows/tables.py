@@ -101,10 +101,11 @@ def print_clusters(rows: list[dict[str, Any]], options: str = "", console: Conso
     if not rows:
         console.print("There are no classes of failures yet; a round finds them.")
         return
-    table = Table("id", "failures", "latest", "since round", "called", "by", box=None, pad_edge=False)
+    table = Table("id", "failures", "new", "latest", "since round", "called", "by", box=None, pad_edge=False)
     for row in rows[:SHOWN_ROWS]:
-        counts = (row["cluster_id"], str(row["failures"]), f"{row['latest']:%Y-%m-%d}", str(row["first_round"]))
-        table.add_row(*counts, escape(plain(row["label"], 80)), escape(plain(row["label_by"] or "-")))
+        counts = (row["cluster_id"], str(row["failures"]), str(row["new_failures"] or ""))
+        when = (f"{row['latest']:%Y-%m-%d}", str(row["first_round"]))
+        table.add_row(*counts, *when, escape(plain(row["label"], 80)), escape(plain(row["label_by"] or "-")))
     console.print(table)
     more = f"; the {SHOWN_ROWS} largest are shown, all of them with --json" if len(rows) > SHOWN_ROWS else ""
     classes = "1 class" if len(rows) == 1 else f"{len(rows)} classes"

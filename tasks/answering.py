@@ -51,7 +51,7 @@ def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
     folder = Path(spec["folder"])
     begun = time.perf_counter()
     prompts = folder / "prompts.parquet"
-    rendered = render(Path(spec["queue"]), prompts, _tokenizer(spec["base"]), _room(spec))
+    rendered = render(Path(spec["queue"]), prompts, _tokenizer(spec["base"]), _room(spec), spec["leave_out_long"])
     rendering = time.perf_counter() - begun
     with closing(_start(spec)) as engine:
         agreed = agreement(engine, spec["probes"])
@@ -84,22 +84,38 @@ def _room(spec: dict[str, Any]) -> int:
     return int(spec["max_length"] - spec["max_new_tokens"])
 
 
-def render(queue: Path, prompts: Path, tokenizer: Any, room: int) -> int:
+class TooLongError(FlywheelError):
+    """A prompt leaves no room for its answer."""
+
+
+def render(queue: Path, prompts: Path, tokenizer: Any, room: int, leave_out_long: bool = False) -> int:
     """Write the rows of the queue with their prompts' tokens, and what answers that call tools have to be; how many.
 
     All of them, before any is asked: that the last of many prompts is too long should not be found hours later.
 
     Raises:
-        FlywheelError: a prompt has more than `room` tokens; names the case.
+        TooLongError: a prompt has more than `room` tokens, and such are not left out; names the case.
     """
     from pyarrow import parquet as pq
 
     rows = 0
     with pq.ParquetWriter(prompts, _prompt_schema()) as writer:
         for piece in pieces(queue):
-            writer.write_table(table([_render(row, tokenizer, room) for row in piece], _prompt_schema()))
-            rows += len(piece)
+            rendered = list(_render_all(piece, tokenizer, room, leave_out_long))
+            writer.write_table(table(rendered, _prompt_schema()))
+            rows += len(rendered)
     return rows
+
+
+def _render_all(
+    rows: Iterable[Mapping[str, Any]], tokenizer: Any, room: int, leave_out_long: bool
+) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        try:
+            yield _render(row, tokenizer, room)
+        except TooLongError:
+            if not leave_out_long:
+                raise
 
 
 def _render(row: Mapping[str, Any], tokenizer: Any, room: int) -> dict[str, Any]:
@@ -129,7 +145,7 @@ def _prompt(row: Mapping[str, Any], asked: Conversation, tokenizer: Any, room: i
         if len(ids) <= room:
             return ids, None if row["shown"] is None else len(examples)
         if not examples:
-            raise FlywheelError(
+            raise TooLongError(
                 f"regression case {printable(row['case_id'])} has {len(ids)} tokens, and there is room for {room} "
                 f"beside an answer (model.max_length less model.max_new_tokens); raise max_length. The case ends: "
                 f"{printable((asked.messages[-1].get('content') or '')[-60:])!r}"

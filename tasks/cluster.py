@@ -8,7 +8,7 @@ with another; that is then on record.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,11 @@ from tasks.communities import find_communities
 from tasks.config import Config
 from tasks.continuity import Change
 from tasks.db import Row, State
+from tasks.differences import difference
 from tasks.drift import drift
 from tasks.embed import embed
 from tasks.records import now, user_text
 from tasks.rounds import Round, record_evidence, writing
-from tasks.score import parse_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,39 +51,6 @@ class Failure:
     def wrong(self) -> str:
         """How the output was wrong, in words."""
         return difference(self.output, self.corrected, self.reason)
-
-
-def difference(output: str, corrected: str | None, reason: str | None = None) -> str:
-    """How an output was wrong, in words: the JSON fields that differ, the two answers, or the rule that it broke.
-
-    >>> difference('{"a": 1, "b": 2}', '{"a": 1, "b": 3}')
-    'b: 2 → 3'
-    """
-    if corrected is None:
-        return reason or "rejected without a correction"
-    said, right = _fields(output), _fields(corrected)
-    if right is None:
-        return f"{_short(output)} → {_short(corrected)}"
-    if said is None:
-        return "not the expected JSON"
-    keys = [key for key in right | said if right.get(key) != said.get(key)]
-    return "; ".join(f"{key}: {_plain(said.get(key))} → {_plain(right.get(key))}" for key in keys)
-
-
-def _fields(text: str) -> dict[str, Any] | None:
-    try:
-        value = parse_json(text)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _plain(value: Any) -> str:
-    return _short(value if isinstance(value, str) else json.dumps(value))
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else text[:59] + "…"
 
 
 def features(state: State, texts: Sequence[str], wrongs: Sequence[str], config: Config) -> "np.ndarray":
@@ -166,10 +133,10 @@ def cluster(config: Config, round_: Round) -> list[Row]:
         background = tx.rows("list_background_inputs", pinned_seq=round_.pinned_seq)
     if rows["was_seen"].all():
         return _store(config, round_, map=[], drift=drift(config, round_, {}))
-    failures = _failures(rows)
+    failures = failures_of(rows)
     vectors = features(state, [f.text for f in failures], [f.wrong for f in failures], config)
     ids: list[str | None] = sorted(rows["cluster_id"].drop_nulls().unique())
-    before = _places(rows["cluster_id"], ids)
+    before = places_of(rows["cluster_id"], ids)
     labels, changes = find_communities(vectors, min_size=config.cluster.min_size, before=before)
     ids += [f"c{number:03d}" for number in range(taken + 1, taken + 1 + int(labels.max(initial=-1)) + 1 - len(ids))]
     centres = centroids(vectors, labels)
@@ -195,7 +162,8 @@ def _inputs(centres: "np.ndarray", config: Config) -> "np.ndarray":
     return np.asarray(inputs / np.maximum(np.linalg.norm(inputs, axis=1, keepdims=True), 1e-12))
 
 
-def _failures(rows: "pl.DataFrame") -> list[Failure]:
+def failures_of(rows: "pl.DataFrame") -> list[Failure]:
+    """The rows of list_failures as the clusterer sees them."""
     columns = ("inference_id", "input", "output", "corrected_output", "reason")
     return [
         Failure(id_, user_text(input_), shown(output), corrected and shown(corrected), reason)
@@ -203,12 +171,12 @@ def _failures(rows: "pl.DataFrame") -> list[Failure]:
     ]
 
 
-def _places(names: "pl.Series", known: Sequence[str | None]) -> "np.ndarray":
+def places_of(names: Iterable[str | None], known: Sequence[str | None]) -> "np.ndarray":
     """Where each name stands among the known ones, -1 for none."""
     import numpy as np
 
     places = {name: place for place, name in enumerate(known)}
-    return np.fromiter((places.get(name, -1) if name else -1 for name in names), int, len(names))
+    return np.array([places.get(name, -1) if name else -1 for name in names], int)
 
 
 def centroids(vectors: "np.ndarray", labels: "np.ndarray") -> "np.ndarray":

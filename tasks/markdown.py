@@ -28,6 +28,7 @@ from tasks.headlines import (
     trend,
     verdict_word,
 )
+from tasks.shadow_words import shadow_lines
 
 _MARKS = re.compile(r"([\\`*_\[\]#|~!$@])|(?<=[:])(?=//)|(?<=www)(?=\.)")
 _OPENERS = re.compile(r"^(\d*)(?=[-+=:.)])")
@@ -120,6 +121,7 @@ def verdict_markdown(evidence: Evidence) -> str:
     lines += _worse(evidence)
     lines += _baselines(evidence)
     lines += _facts(evidence)
+    lines += _shadow(evidence)
     return "\n\n".join(line for line in lines if line) + "\n"
 
 
@@ -205,6 +207,11 @@ def _baselines(evidence: Evidence) -> list[str]:
     columns = ["Cases", "Right by a prompt", "By the challenger", "Of"]
     explained = escape(TERMS["few-shot"])
     return ["## Would a prompt have fixed it?", explained, markdown_table([columns, *rows])] if rows else []
+
+
+def _shadow(evidence: Evidence) -> list[str]:
+    said = [f"{escape(line)}." for line in shadow_lines(evidence)]
+    return ["## Beside the champion on the latest calls", _list(said)] if said else []
 
 
 def _facts(evidence: Evidence) -> list[str]:

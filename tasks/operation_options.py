@@ -5,7 +5,7 @@ They may be changed while a round is unfinished, and are not in the config's has
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tasks.sources.settings import Model
 
@@ -59,5 +59,20 @@ class WatchConfig(Model):
     on_worse: Literal["notice", "rollback"] = "notice"
     error_budget: float = Field(0.02, gt=0.0, lt=0.5, description="chance of one false alarm, however long it watches")
     margin: float = Field(0.0, ge=0.0, lt=1.0, description="a failure rate higher by this much is not worse yet")
-    settle_hours: float = Field(24.0, ge=0.0, description="calls count once so old, with what was said by then")
-    days: float = Field(30.0, gt=0.0, description="so long before and after a promotion is looked at")
+    settle_hours: float = Field(
+        24.0, ge=0.0, le=8760.0, description="calls count once so old, with what was said by then"
+    )
+    days: float = Field(30.0, gt=0.0, le=3650.0, description="so long before and after a promotion is looked at")
+    names: tuple[str, ...] = Field(
+        ("{version}", "v{version}", "{workload}-v{version}", "{workload}"),
+        description="what production calls a version; a name without {version} is whoever is champion at the time",
+    )
+
+    @field_validator("names")
+    @classmethod
+    def _has_no_other_places(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            left = name.replace("{version}", "").replace("{workload}", "")
+            if not name or "{" in left or "}" in left:
+                raise ValueError(f"{name!r} is no name of a version; write one such as tickets-v{{version}}")
+        return names

@@ -27,11 +27,13 @@ def agreement(engine: Any, probes: Mapping[str, Mapping[str, Any]]) -> dict[str,
     """How far trainer and engine are apart, for the challenger and, by role, for others that have a probe.
 
     A probe has `prefixes` (rows of `token_ids`, and `likeliest` tokens with the trainer's log-probabilities), the
-    `adapter`, `dtype` and `tolerance`.
+    `adapter`, `dtype` and `tolerance`. Empty where there are no probes.
 
     Raises:
         FlywheelError: one is further apart than its tolerance.
     """
+    if not probes:
+        return {}
     found = {role: _probe(engine, role, probe) for role, probe in probes.items()}
     return found.pop("challenger") | ({"others": found} if found else {})
 

@@ -70,9 +70,9 @@ def regress(config: Config, round_: Round, on_progress: Progress | None = None) 
     guard(config, round_)
     state, folder = State(config.database), config.round_folder(round_.round_id)
     files = Files(folder / "suite")
-    served = _served(config)
+    served = served_by(config)
     with state.transaction() as tx:
-        models = _models(tx, config, round_, served)
+        models = models_of(tx, config, round_, served)
         probes = _probes(tx, config, round_, models, served["dtype"])
         snapshot = tx.rows("get_snapshot", snapshot_hash=models["challenger"].snapshot_hash)[0]
         frozen = Frozen(
@@ -87,7 +87,7 @@ def regress(config: Config, round_: Round, on_progress: Progress | None = None) 
     rows = write_queue(config, files, chosen, models, Path(snapshot["path"]))
     with state.transaction() as tx:
         known = find_known(tx, files)
-    answered = run_child("tasks.answering:main", _spec(config, files, models, probes, served), folder, on_progress)
+    answered = run_child("tasks.answering:main", spec_of(config, files, models, probes, served), folder, on_progress)
     agreed = answered.pop("logprob_agreement")
     judged, evidence = _judge_all(config, round_, files, models, rows, frozen)
     facts = answered | _facts(config, files, models, chosen, served) | {"reused": known}
@@ -101,7 +101,7 @@ def regress(config: Config, round_: Round, on_progress: Progress | None = None) 
     return {"cases": len(cases), "reused": known} | agreed
 
 
-def _served(config: Config) -> dict[str, Any]:
+def served_by(config: Config) -> dict[str, Any]:
     """What answers: its version, its type of numbers, and how it is started: `server` is None for an own engine."""
     options = config.engine
     if options.address is None:
@@ -112,7 +112,7 @@ def _served(config: Config) -> dict[str, Any]:
     return {"version": found.version, "dtype": UNKNOWN, "server": found.model, "name": f"{found.version} {found.model}"}
 
 
-def _models(tx: Transaction, config: Config, round_: Round, served: Mapping[str, Any]) -> dict[str, Model]:
+def models_of(tx: Transaction, config: Config, round_: Round, served: Mapping[str, Any]) -> dict[str, Model]:
     """The model of each role. The reference is left out where there is none, or where the champion is the same."""
     asked = {"champion": round_.champion_version}
     if (reference := reference_of(tx, round_)) is not None:
@@ -160,14 +160,15 @@ def _probes(
     return probes
 
 
-def _spec(
+def spec_of(
     config: Config,
     files: Files,
     models: Mapping[str, Model],
     probes: Mapping[str, Mapping[str, Any]],
     served: Mapping[str, Any],
+    leave_out_long: bool = False,
 ) -> dict[str, Any]:
-    """What the child is told."""
+    """What the child is told. Where prompts that are too long are not left out, the first of them is an error."""
     options = config.engine
     server = None
     if options.address is not None:
@@ -186,6 +187,7 @@ def _spec(
         "server": server,
         "probes": probes,
         "part_rows": PART_ROWS,
+        "leave_out_long": leave_out_long,
     }
 
 

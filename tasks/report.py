@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks import findings, headlines
 from tasks.headlines import Evidence, dig, number, plain, records
+from tasks.shadow_words import shadow_lines
 from tasks.snapshot_card import card_lines
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class RoundView(NamedTuple):
     would_decide: list[str]
     places: list[findings.Place]
     baselines: list[findings.Baseline]
+    shadow: list[str]
     facts: list[findings.Fact]
     notes: list[str]
     flips: list[dict[str, Any]]
@@ -202,6 +204,7 @@ def _view(evidence: Evidence, full: bool) -> RoundView:
         would_decide=findings.would_decide(evidence),
         places=[] if dig(evidence, "verdict") == "promote" else findings.places(evidence),
         baselines=findings.baselines(evidence),
+        shadow=shadow_lines(evidence),
         facts=findings.facts(evidence),
         notes=_notes(evidence),
         flips=flips[:SHOWN_FLIPS],

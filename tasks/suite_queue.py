@@ -128,7 +128,7 @@ def write_queue(
     with pq.ParquetWriter(files.queue, queue_schema()) as writer:
         for role, case_ids in chosen.items():
             for piece in _of_role(config, files, role, case_ids, snapshot):
-                made = [_row(role, models[role], case) for case in piece]
+                made = [queue_row(role, models[role], case) for case in piece]
                 writer.write_table(table(made, queue_schema()))
                 rows += len(made)
     return rows
@@ -154,7 +154,8 @@ def read_cases(files: Files) -> Iterator[list[Row]]:
     return pieces(files.cases, BATCH_ROWS) if files.cases.is_file() else iter(())
 
 
-def _row(role: str, model: Model, case: Row) -> Row:
+def queue_row(role: str, model: Model, case: Row) -> Row:
+    """A case (case_id, input, expected) as it is asked, in the columns of the queue."""
     calls = case["expected"] if calls_tools(case["expected"]) else None
     shown = case.get("shown")
     return {

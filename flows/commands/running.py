@@ -22,7 +22,7 @@ from flows.commands.common import (
 if TYPE_CHECKING:
     from tasks.config import Config
 
-FLOWS = ("run_round", "collect_failures")
+FLOWS = ("run_round", "collect_failures", "cluster_failures", "watch_champion")
 
 app = typer.Typer()
 
@@ -52,6 +52,12 @@ def run(
 def _show_outcome(flow: str, result: Any, config: "Config", path: str) -> None:
     if flow == "collect_failures":
         show_collected(result, path)
+    elif flow == "cluster_failures":
+        typer.echo(result.sentence)
+    elif flow == "watch_champion":
+        from flows.watch_tables import print_watch
+
+        print_watch(result)
     elif result is None:
         typer.echo("Nothing to do: no unfinished round, and too few new corrections and retractions for another.")
     else:

@@ -312,6 +312,11 @@ ROW: dict[str, dict[str, Any]] = {
     "approvals": {"round_id": 1, "asked_at": NOW, "expires_at": NOW},
     "promotions": {"promotion_id": 1, "move_id": "m", "event": "intended", "moved_by": "gate", "reason": "r",
                    "created_at": NOW},
+    "provisional_members": {"inference_id": "i", "seen_as": "h", "found_by": "h"},
+    "shadow_answers": {"round_id": 1, "inference_id": "i", "input_hash": "h", "input": "[]", "champion_output": "",
+                       "challenger_output": "", "differs": False},
+    "watch_findings": {"move_id": "m", "finding": "worse", "cluster_id": "", "said": "s", "numbers": "{}",
+                       "found_at": NOW},
 }  # fmt: skip
 KEYS = {
     "collections": ["ingest_seq"], "source_cursors": ["source", "part"], "inferences": ["inference_id"],
@@ -328,6 +333,8 @@ KEYS = {
     "retractions": ["retraction_id"], "details": ["content_hash"],
     "candidates": ["input_hash", "sampled_by", "place"], "judgements": ["question_hash"],
     "proposals": ["signal_id", "rule"], "signal_uses": ["signal_id", "set_at"], "suite_versions": ["suite_hash"],
+    "provisional_members": ["inference_id"], "shadow_answers": ["round_id", "input_hash"],
+    "watch_findings": ["move_id", "finding", "cluster_id"],
 }  # fmt: skip
 UNACCEPTABLE = [
     ("collections", {"read_rows": 4}),
@@ -352,6 +359,7 @@ UNACCEPTABLE = [
     ("opposite_preferences", {"signal": "thumb"}),
     ("proposals", {"rule": "a feeling"}),
     ("signal_uses", {"use": "burn"}),
+    ("watch_findings", {"finding": "better"}),
 ]
 
 

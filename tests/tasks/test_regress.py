@@ -134,7 +134,7 @@ def register(workload: Workload, version: str, adapter: Path) -> None:
 
 def models(workload: Workload, round_: Round) -> dict[str, regress.Model]:
     with State(workload.config.database).transaction() as tx:
-        return regress._models(tx, workload.config, round_, {"name": None})
+        return regress.models_of(tx, workload.config, round_, {"name": None})
 
 
 def test_the_bare_base_model_has_no_adapter(tmp_path: Path, adapter: Path) -> None:

@@ -1,0 +1,25 @@
+"""Tell of each new failure which known class it would join; the classes themselves are a round's business.
+
+flywheel run cluster_failures --config configs/tickets.yaml
+"""
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from tasks.config import Config, RoundRequest, load_config
+from tasks.newcomers import Placed, place
+
+
+@task(name="cluster failures", cache_policy=NO_CACHE)
+def place_task(config: Config) -> Placed:
+    """Prefect task around `place`, which itself does without Prefect: a run that finds nothing new is quick."""
+    placed = place(config)
+    get_run_logger().info("%s", placed.sentence)
+    return placed
+
+
+@flow(name="cluster_failures")
+def cluster_failures(request: RoundRequest) -> Placed:
+    """How many failures no round has looked at yet, by the class that each would join."""
+    return place_task(load_config(request.config))

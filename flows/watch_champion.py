@@ -1,0 +1,33 @@
+"""Compare production under the champion with production before it, and act where it is worse.
+
+flywheel run watch_champion --config configs/tickets.yaml
+"""
+
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from flows.approval import mend_serving
+from tasks.config import Config, RoundRequest, load_config
+from tasks.watch import act
+
+
+@task(name="watch", cache_policy=NO_CACHE)
+def watch_task(config: Config) -> dict[str, Any]:
+    """Prefect task around `act`, which itself does without Prefect: `flywheel watch` shares its module."""
+    found = act(config)
+    log = get_run_logger().warning if found["has_findings"] else get_run_logger().info
+    for sentence in found["said"]:
+        log("%s", sentence)
+    return found
+
+
+@flow(name="watch_champion")
+def watch_champion(request: RoundRequest) -> dict[str, Any]:
+    """Where the watch stands afterwards; the server that production asks serves the champion, if it can be told."""
+    config = load_config(request.config)
+    found = watch_task(config)
+    mend_serving(config)
+    return found

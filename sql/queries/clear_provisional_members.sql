@@ -1,0 +1,2 @@
+-- They are written anew as a whole.
+delete from provisional_members;
