@@ -13,9 +13,10 @@ from prefect import flow, get_run_logger
 
 from flows.artifacts import publish_blend, publish_clusters, publish_verdict
 from flows.collect_failures import collect_task
+from tasks.budget import hold_before_start, next_stage
 from tasks.case_scores import check_scorer
 from tasks.config import Config, RoundRequest, check_base_folder, check_base_model, load_config
-from tasks.rounds import Round, has_work, keep_lease, open_or_resume, read_evidence, stage_of
+from tasks.rounds import Round, has_work, keep_lease, open_or_resume, read_evidence
 
 
 @flow(name="run_round")
@@ -30,10 +31,12 @@ def run_round(request: RoundRequest) -> dict[str, Any] | None:
         return None
     check_base_model(config)
     check_scorer(config)
+    if (held := hold_before_start(config, request.requested_by)) is not None:
+        return read_evidence(config, held)[0]
     round_ = open_or_resume(config, request.requested_by)
     get_run_logger().info("Round %d of %s, against champion %s", round_.round_id, config.name, round_.champion)
     with keep_lease(config, round_):
-        while (stage := stage_of(config, round_)) != "closed":
+        while (stage := next_stage(config, round_, get_run_logger().warning)) != "closed":
             run_stage(stage, config, round_)
     return read_evidence(config, round_.round_id)[0]
 
