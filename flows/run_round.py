@@ -16,6 +16,7 @@ from flows.collect_failures import collect_task
 from tasks.budget import hold_before_start, next_stage
 from tasks.case_scores import check_scorer
 from tasks.config import Config, RoundRequest, check_base_folder, check_base_model, load_config
+from tasks.prune import prune_after_round
 from tasks.rounds import Round, has_work, keep_lease, open_or_resume, read_evidence
 
 
@@ -38,6 +39,7 @@ def run_round(request: RoundRequest) -> dict[str, Any] | None:
     with keep_lease(config, round_):
         while (stage := next_stage(config, round_, get_run_logger().warning)) != "closed":
             run_stage(stage, config, round_)
+    prune_after_round(config, get_run_logger().warning)
     return read_evidence(config, round_.round_id)[0]
 
 
