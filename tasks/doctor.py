@@ -29,9 +29,7 @@ EXAMINATIONS: dict[str, Examination] = {
 
 def examine(config: Config, options: str = "") -> list[Check]:
     """Every check of a workload; `options` have to be typed after a command for it to read the same config."""
-    return [
-        check for name, examination in EXAMINATIONS.items() for check in _guarded(name, examination, config, options)
-    ]
+    return [check for name in EXAMINATIONS for check in _guarded(name, config, options)]
 
 
 def is_well(checks: Sequence[Check]) -> bool:
@@ -39,10 +37,10 @@ def is_well(checks: Sequence[Check]) -> bool:
     return all(check.state != "wrong" for check in checks)
 
 
-def _guarded(name: str, examination: Examination, config: Config, options: str) -> Iterator[Check]:
+def _guarded(name: str, config: Config, options: str) -> Iterator[Check]:
     """The checks of one examination; what ends it is the last of them."""
     try:
-        yield from examination(config, options)
+        yield from EXAMINATIONS[name](config, options)
     except FlywheelError as error:
         yield wrong(name, str(error), "")
     except Exception as error:  # noqa: BLE001 - libraries raise what they like, and a doctor must not faint

@@ -1,4 +1,4 @@
-"""What `flywheel doctor` looks at in the state: its lock, schema and counts, the round, the clock, the champion's files."""
+"""What `flywheel doctor` looks at in the state: lock, schema and counts, the round, the clock, the champion's files."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -88,9 +88,9 @@ def _clock(rounds: list[Row]) -> Check:
     ahead = [row for row in rounds if max(row["opened_at"], row["stage_started_at"]) > limit]
     if not ahead:
         return ok("clock", f"{now():%Y-%m-%d %H:%M:%S} UTC, nothing on record is later")
-    last = ahead[-1]
-    said = f"it is {now():%Y-%m-%d %H:%M:%S} UTC, and round {last['round_id']} was begun at {last['stage_started_at']:%Y-%m-%d %H:%M:%S}"
-    return wrong("clock", said, "set this machine's clock (timedatectl status)")
+    last, moment = ahead[-1], "%Y-%m-%d %H:%M:%S"
+    said = f"it is {now():{moment}} UTC, and round {last['round_id']} was begun at {last['stage_started_at']:{moment}}"
+    return wrong("clock", said, "timedatectl status, and set this machine's clock")
 
 
 def _champion(config: Config, version: str | None, versions: list[Row], options: str) -> Iterator[Check]:

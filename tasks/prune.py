@@ -1,9 +1,10 @@
 """What is deleted once nothing refers to it, by a stated policy: `flywheel prune`, and at the end of each round.
 
-Of closed rounds, the latest `budget.keep_rounds` keep everything. Of those before them goes what only served to run them
-(checkpoints, members of an average, queues, answers, logs, specs), and where no version came of a round, its adapter
-and its snapshot's file too. Their rows in the state stay. Whatever a version has stays for ever, whoever refers to it:
-the registry, the audit log, the suite, a reference pin. So does what an unfinished round has, and its list of flips.
+Of closed rounds, the latest `budget.keep_rounds` keep everything. Of those before them goes what only served to run
+them (checkpoints, members of an average, queues, answers, logs, specs), and where no version came of a round, its
+adapter and its snapshot's file too. Their rows in the state stay. Whatever a version has stays for ever, whoever refers
+to it: the registry, the audit log, the suite, a reference pin. So does what an unfinished round has, and each round's
+list of flips.
 
 What is kept is told by the names of files, which have hashes in them, and not by their paths: those on record may be
 relative to another folder. Only entries of the workload's own folders are looked at, and symbolic links are left alone.

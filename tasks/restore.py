@@ -27,7 +27,7 @@ from tasks.rounds import is_held
 
 @dataclass(frozen=True)
 class Restored:
-    """What is in place now: when it was backed up, how many files; and where what it replaced is (None: nothing was)."""
+    """What is in place now: when it was backed up, how many files, and where what it replaced is (None: nothing)."""
 
     created_at: str
     files: int
