@@ -13,6 +13,7 @@ from tasks.config import Config
 from tasks.db import State
 from tasks.doctor_machine import version_of
 from tasks.rounds import label
+from tasks.schedule import prefect_auth, prefect_headers
 from tasks.scorer_options import JudgeScorer
 
 SECONDS = 5.0
@@ -102,18 +103,6 @@ def check_prefect(config: Config, options: str) -> Iterator[Check]:
         yield warning("Prefect", f"{address} is {served}, installed is {installed}", "run one version of both")
     else:
         yield ok("Prefect", f"{address}, {served}")
-
-
-def prefect_headers() -> dict[str, str]:
-    """What Prefect's own client sends to say who asks, where a key is set."""
-    key = os.environ.get("PREFECT_API_KEY")
-    return {"Authorization": f"Bearer {key}"} if key else {}
-
-
-def prefect_auth() -> tuple[str, str] | None:
-    """User and password of a server that asks for them (PREFECT_API_AUTH_STRING)."""
-    user, colon, password = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
-    return (user, password) if colon else None
 
 
 def check_addresses(config: Config, options: str) -> Iterator[Check]:

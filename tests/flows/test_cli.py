@@ -17,13 +17,15 @@ from typer.testing import CliRunner, Result
 
 from flows.cli import app
 from flows.commands.common import BAD_CONFIG, FAILURE, _is_not_said_again, show_collected
-from flows.tables import print_lineage, print_status, print_suite
+from flows.status_screen import print_status
+from flows.tables import print_lineage, print_suite
 from tasks.blend import blend
 from tasks.collect import Collected
 from tasks.db import State
 from tasks.gate import gate
-from tasks.lineage import lineage, status
+from tasks.lineage import lineage
 from tasks.rounds import writing
+from tasks.status import status
 from tests.conftest import (
     ROOT,
     Saved,

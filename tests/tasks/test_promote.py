@@ -13,9 +13,9 @@ import pytest
 
 from tasks.db import State
 from tasks.errors import FlywheelError, LeaseLostError, StateError
-from tasks.lineage import status
 from tasks.promote import champion, finish, move_champion
 from tasks.rounds import read_evidence, writing
+from tasks.status import status
 from tests.conftest import Saved, Workload, make_workload, traffic
 
 
