@@ -223,7 +223,7 @@ def _put_in_place(config: Config, staged: Path) -> dict[str, Any]:
     aside = config.home / about["aside"]
     config.folder.mkdir(parents=True, exist_ok=True)
     for name, place in _places(config).items():
-        new, old = staged / "files" / name, aside / name
+        new, old = staged / "files" / name, aside / place.relative_to(config.home)
         is_in_place = not new.exists() if name in about["parts"] else os.path.lexists(old)
         if not is_in_place and os.path.lexists(place):
             old.parent.mkdir(parents=True, exist_ok=True)

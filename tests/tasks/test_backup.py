@@ -221,7 +221,7 @@ def killed_at(place: int) -> Callable[[Path, Path], Path]:
     return die
 
 
-@pytest.mark.parametrize("place", range(12))
+@pytest.mark.parametrize("place", range(14))
 def test_a_restore_that_is_killed_in_between_is_finished_by_running_it_again(
     workload: Workload, archive: Path, monkeypatch: pytest.MonkeyPatch, place: int
 ) -> None:
