@@ -79,7 +79,7 @@ def _refuse_what_cannot_teach(usable: "pl.DataFrame", chosen: "pl.DataFrame", co
     name, signals = f"round {round_.round_id}", set(chosen["signal"])
     if "correction" not in set(usable["signal"]):
         raise StateError(
-            f"{name} has no usable correction on its training side (see the reasons in `flywheel status`): collect "
+            f"{name} has no usable correction on its training side (see `flywheel status --details` for why): collect "
             f"corrections, {GIVE_UP}"
         )
     if "demonstration" not in signals and config.blend.demonstrations_per_correction != 0:

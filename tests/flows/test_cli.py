@@ -206,9 +206,9 @@ def test_a_demo_of_no_workload_is_one_line() -> None:
 def test_status_in_json(registered: Workload) -> None:
     found = json.loads(flywheel("status", "--json", "--config", config_of(registered)).stdout)
     assert found.keys() == {
-        "workload", "champion", "rounds", "versions", "unfinished_moves", "counts", "contradictions", "proposals",
-        "excluded_corrections", "excluded_demonstrations", "excluded_preferences",
-        "retracted_in_champion",
+        "workload", "champion", "champion_move", "running", "approvals", "rounds", "new", "next_runs", "cost",
+        "notices", "versions", "unfinished_moves", "counts", "contradictions", "proposals", "excluded_corrections",
+        "excluded_demonstrations", "excluded_preferences", "retracted_in_champion",
     }  # fmt: skip
     assert found["champion"] == {"label": "base", "version": None}
     assert [(r["round"], r["verdict"], r["challenger"]["label"]) for r in found["rounds"]] == [(1, "hold", "v1")]
@@ -376,7 +376,7 @@ def test_names_from_data_are_text_and_no_markup(
     stands["rounds"][0]["reasons"] = [text]
     stands["counts"] |= {"read": 1, "waiting": 1}
     stands |= {"retracted_in_champion": 2, "excluded_preferences": {"superseded by its author": 1}}
-    print_status(stands, " --config 'my support.yaml'")
+    print_status(stands, " --config 'my support.yaml'", details=True)
     shown = capsys.readouterr().out
     assert text in shown
     assert "1 row read" in shown
@@ -423,7 +423,7 @@ def test_what_rules_propose_is_shown_and_overruled(tmp_path: Path) -> None:
     key = workload.value("select correction_id from corrections")
     shown = "".join(flywheel("proposals", "--config", config).stdout.split())
     assert key[:12] in shown and "[b]1[/b]" in shown and "1proposal." in shown
-    assert "Format: 1 correction found, 1 left out" in flywheel("status", "--config", config).stdout
+    assert "Format: 1 correction found, 1 left out" in flywheel("status", "--details", "--config", config).stdout
     decision = ["--by", "maria", "--reason", "it is right", "--config", config]
     assert "is no correction" in refused("use", "nothing", "--train", *decision)
     assert f"{key} is trained on from now on" in flywheel("use", key[:12], "--train", *decision).stdout

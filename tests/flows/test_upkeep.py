@@ -1,4 +1,4 @@
-"""`flywheel prune`, `backup`, `restore` and `doctor` from the shell: for people, for programs, and where it goes wrong."""
+"""`flywheel prune`, `backup`, `restore` and `doctor` from the shell: for people, for programs, and what is refused."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def said(workload: Workload, round_: Round, answers: dict[str, list[str]]) -> No
     """Put answers into the state as if they had been sampled, by signal; `no` four times for the others."""
     rows = asked(workload, round_)
     given = [[[text, True] for text in answers.get(row["signal_id"], ["no"] * 4)] for row in rows]
-    _store(State(workload.config.database), round_, rows, given)
+    _store(State(workload.config.database), round_, rows, given, 0)
 
 
 def whole(*texts: str) -> list[Answer]:

@@ -1,4 +1,4 @@
-"""What `flywheel doctor` finds: each thing that can be wrong is named with how to mend it, and nothing makes it faint."""
+"""`flywheel doctor`: each thing that can be wrong is named with how to mend it, and nothing makes it faint."""
 
 from __future__ import annotations
 

@@ -82,7 +82,8 @@ def test_the_next_run_of_each_flow_of_this_config(workload: Workload, monkeypatc
         found = next_runs("tickets.yaml")
     assert found == {
         "runs": [
-            {"flow": "collect_failures", "at": "2026-03-02T01:00:00Z"}, {"flow": "run_round", "at": "2026-03-02T03:00:00Z"}
+            {"flow": "collect_failures", "at": "2026-03-02T01:00:00Z"},
+            {"flow": "run_round", "at": "2026-03-02T03:00:00Z"},
         ],
         "why": None,
     }  # fmt: skip
