@@ -221,7 +221,7 @@ def test_the_snapshot_is_a_function_of_its_rows(tmp_path: Path) -> None:
         workload.collect("a", traffic(3, 5))
         round_ = workload.to_split()
         for row in asked(workload, round_)[::order]:
-            _store(State(workload.config.database), round_, [row], [[["fine", True], ["odd", True]]])
+            _store(State(workload.config.database), round_, [row], [[["fine", True], ["odd", True]]], 0)
         hashes.add(blend(workload.config, round_)["hash"])
     assert len(hashes) == 1
 
