@@ -2,14 +2,14 @@
 
 import typer
 
-from flows.commands import looking, models, running, signals, upkeep
+from flows.commands import decisions, looking, models, running, signals, upkeep
 
 app = typer.Typer(
     help="Turns production failures of a fine-tuned model into the next, verified model.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (running, looking, models, signals, upkeep):
+for group in (running, looking, decisions, models, signals, upkeep):
     app.add_typer(group.app)
 
 

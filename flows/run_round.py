@@ -2,8 +2,8 @@
 
     flywheel run run_round --config configs/tickets.yaml
 
-A round that was interrupted is picked up at the stage where it stopped. Where nothing new has come in, the flow
-ends after the first step, without loading a model library.
+A round that was interrupted is picked up at the stage where it stopped. Where nothing new has come in, or a round waits
+for a person, the flow ends after the first step, without loading a model library.
 """
 
 from collections.abc import Callable
@@ -11,8 +11,10 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
+from flows.approval import mend_serving, resumed, wait
 from flows.artifacts import publish_blend, publish_clusters, publish_verdict
 from flows.collect_failures import collect_task
+from tasks.approve import settle, waiting
 from tasks.budget import hold_before_start, next_stage
 from tasks.case_scores import check_scorer
 from tasks.config import Config, RoundRequest, check_base_folder, check_base_model, load_config
@@ -24,12 +26,18 @@ from tasks.rounds import Round, has_work, keep_lease, open_or_resume, read_evide
 def run_round(request: RoundRequest) -> dict[str, Any] | None:
     """The evidence of the round that was run, or None where there was nothing to do."""
     config = load_config(request.config)
+    if (decided := resumed(config)) is not None:
+        return decided
     check_base_folder(config)
     collect_task(config)
+    mend_serving(config)
+    settled = settle(config)
+    if (asked := waiting(config)) is not None:
+        return wait(config, asked)
     minimum = request.min_corrections or config.blend.min_corrections
     if not has_work(config, minimum):
         get_run_logger().info("Fewer than %d new corrections and retractions: no round is opened", minimum)
-        return None
+        return read_evidence(config, settled)[0] if settled else None
     check_base_model(config)
     check_scorer(config)
     if (held := hold_before_start(config, request.requested_by)) is not None:
@@ -37,8 +45,12 @@ def run_round(request: RoundRequest) -> dict[str, Any] | None:
     round_ = open_or_resume(config, request.requested_by)
     get_run_logger().info("Round %d of %s, against champion %s", round_.round_id, config.name, round_.champion)
     with keep_lease(config, round_):
-        while (stage := next_stage(config, round_, get_run_logger().warning)) != "closed":
+        asked = None
+        while asked is None and (stage := next_stage(config, round_, get_run_logger().warning)) != "closed":
             run_stage(stage, config, round_)
+            asked = waiting(config) if stage == "approve" else None
+    if asked is not None:
+        return wait(config, asked)
     prune_after_round(config, get_run_logger().warning)
     return read_evidence(config, round_.round_id)[0]
 

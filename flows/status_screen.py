@@ -100,10 +100,8 @@ def _approval(row: dict[str, Any], typed: str) -> str:
     number, moment = row["round_id"], _moment(row["expires_at"])
     if row["is_over"]:
         return f"[yellow]Round {number} could be approved until {moment}: flywheel run run_round{typed}[/yellow]"
-    return (
-        f"[bold yellow]Round {number} for a person, until {moment}:[/bold yellow] flywheel approve {number}{typed}, "
-        f"or flywheel reject {number}{typed}"
-    )
+    answer = f"flywheel approve|reject {number} --by YOU --reason WHY{typed}"
+    return f"[bold yellow]Round {number} for a person, until {moment}:[/bold yellow] {answer}"
 
 
 def _last_round(rounds: list[dict[str, Any]]) -> str:

@@ -219,7 +219,8 @@ def replay(config: Config, round_id: int) -> Replay:
     decision = decide(counted, gate_config)
     again = json.loads(json.dumps(_evidence(gate_config, facts, counted, decision, cases)))
     differences = [f"{key} is not as recorded" for key in again if again[key] != recorded[key]]
-    if decision.verdict != row["verdict"]:
+    # A promotion may be held afterwards: nobody approved of it, or the champion was changed.
+    if decision.verdict != row["verdict"] and (decision.verdict, row["verdict"]) != ("promote", "hold"):
         differences.insert(0, f"the verdict is {decision.verdict}, on record is {row['verdict']}")
     return Replay(
         round_id, decision.verdict, tuple(reasons(decision.findings)), again["results_sha256"], tuple(differences)

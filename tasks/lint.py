@@ -11,7 +11,7 @@ from typing import Any
 
 from tasks.chat import Conversation, token_ids
 from tasks.checks import Check
-from tasks.config import Rule
+from tasks.data_options import Rule
 from tasks.errors import ConfigError
 from tasks.records import sha256
 

@@ -28,8 +28,11 @@ class ServingConfig(Model):
     """A vLLM server that production asks; it is told to load each new champion. The API key is in the environment."""
 
     address: str | None = Field(None, pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$", description="http://HOST:PORT")
+    name: str | None = Field(
+        None, pattern=r"^[\w.-]+$", description="of the model that clients ask for; by default the workload's name"
+    )
     api_key_env: str | None = Field(None, pattern=r"^[A-Za-z_]\w*$")
-    timeout_s: float = Field(120.0, gt=0.0, description="of one request")
+    timeout_s: float = Field(30.0, gt=0.0, description="of one request")
 
 
 class Ceiling(Model):

@@ -129,6 +129,19 @@ def abandon(config: Config, warn: Callable[[str], None]) -> int | None:
     return round_.round_id
 
 
+def take_up(config: Config, round_id: int) -> Round:
+    """An unfinished round that is judged already, to bring it to its end: nothing in it hangs on the config any more.
+
+    Raises:
+        StateError: another live runner holds it, or it is closed.
+    """
+    with State(config.database).transaction() as tx:
+        row = tx.row("open_round")
+        if row is None or row["round_id"] != round_id:
+            raise StateError(f"round {round_id} is closed; `flywheel status` says how it ended")
+        return _lease(tx, row)
+
+
 def _lease(tx: Transaction, row: Row) -> Round:
     if is_held(row) and row["lease_owner"] != _me():
         owner = row["lease_owner"]
@@ -236,6 +249,13 @@ def record_evidence(tx: Transaction, round_: Round, **parts: Any) -> None:
     row = held_row(tx, round_)
     evidence = json.loads(row["evidence"]) | parts
     tx.run("set_evidence", round_id=round_.round_id, evidence=json.dumps(evidence))
+
+
+def hold(tx: Transaction, round_: Round, reason: str) -> None:
+    """Make the round's verdict `hold`, with the reason first; what the gate found stays on record."""
+    reasons = json.loads(held_row(tx, round_)["evidence"]).get("reasons", [])
+    record_evidence(tx, round_, reasons=[reason, *reasons])
+    tx.run("set_verdict", round_id=round_.round_id, verdict="hold")
 
 
 def read_evidence(config: Config, round_id: int | None = None) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import httpx
 
@@ -27,6 +27,11 @@ ATTEMPTS = 4
 BACKOFF_SECONDS = 0.5  # before the second attempt; twice as long before each one more
 AGAIN = {408, 429, 500, 502, 503, 504}  # what may be otherwise a moment later
 TOKEN = "token_id:"
+AGAIN_WITH = {
+    "engine": "engine.timeout_s or lower engine.concurrency, and run the round again: what was answered is kept",
+    "serving": "serving.timeout_s, and try again",
+}
+OTHERWISE = {"engine": ", or let it load them itself and name them in engine.adapters", "serving": ""}
 
 
 class Served(NamedTuple):
@@ -59,12 +64,20 @@ def describe(options: EngineConfig, max_length: int) -> Served:
 class Connection:
     """JSON to and from one address; what may pass is tried again, a few times."""
 
-    def __init__(self, address: str, api_key_env: str | None, timeout_s: float, concurrency: int = 1) -> None:
+    def __init__(
+        self,
+        address: str,
+        api_key_env: str | None,
+        timeout_s: float,
+        concurrency: int = 1,
+        part: Literal["engine", "serving"] = "engine",
+    ) -> None:
+        """`part` is the one of the config that names the server."""
         self.address = address.rstrip("/")
-        self._timeout_s = timeout_s
+        self._timeout_s, self.part = timeout_s, part
         limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
         timeout = httpx.Timeout(timeout_s, pool=None)
-        self._client = httpx.Client(timeout=timeout, limits=limits, headers=_key(api_key_env), trust_env=False)
+        self._client = httpx.Client(timeout=timeout, limits=limits, headers=_key(api_key_env, part), trust_env=False)
 
     def __enter__(self) -> "Connection":
         return self
@@ -91,12 +104,12 @@ class Connection:
     def _json(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
         response = self._send(method, path, body)
         if not response.is_success:
-            raise FlywheelError(f"{self.address}{path} refuses: {_reason(response)}; {_remedy(response)}")
+            raise FlywheelError(f"{self.address}{path} refuses: {reason(response)}; {_remedy(response, self.part)}")
         try:
             return response.json()
         except ValueError as error:
             raise FlywheelError(
-                f"{self.address}{path} answers with what is no JSON; engine.address must be that of a vLLM server"
+                f"{self.address}{path} answers with what is no JSON; {self.part}.address must be that of a vLLM server"
             ) from error
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> httpx.Response:
@@ -113,23 +126,23 @@ class Connection:
             else:
                 if response.status_code not in AGAIN:
                     return response
-                failure = f"fails: {_reason(response)}"
+                failure = f"fails: {reason(response)}"
         raise FlywheelError(
             f"{self.address}{path} {failure}, {ATTEMPTS} times; see that the server runs and is well, raise "
-            f"engine.timeout_s or lower engine.concurrency, and run the round again: what was answered is kept"
+            f"{AGAIN_WITH[self.part]}"
         )
 
 
-def _key(api_key_env: str | None) -> dict[str, str]:
+def _key(api_key_env: str | None, part: str) -> dict[str, str]:
     if api_key_env is None:
         return {}
     key = os.environ.get(api_key_env)
     if not key:
-        raise FlywheelError(f"engine.api_key_env: the environment variable {api_key_env} is not set; set it")
+        raise FlywheelError(f"{part}.api_key_env: the environment variable {api_key_env} is not set; set it")
     return {"Authorization": f"Bearer {key}"}
 
 
-def _reason(response: httpx.Response) -> str:
+def reason(response: httpx.Response) -> str:
     """The status, and what the server says of it, on one line."""
     try:
         said = response.json()["error"]["message"]
@@ -138,10 +151,32 @@ def _reason(response: httpx.Response) -> str:
     return f"{response.status_code} {printable(' '.join(str(said).split()))[:300]}".strip()
 
 
-def _remedy(response: httpx.Response) -> str:
+def _remedy(response: httpx.Response, part: str) -> str:
     if response.status_code in (401, 403):
-        return "name the environment variable that holds its key as engine.api_key_env"
-    return "see engine and model in the config, and how the server was started"
+        return f"name the environment variable that holds its key as {part}.api_key_env"
+    return f"see {part} and model in the config, and how the server was started"
+
+
+def load_adapter(connection: Connection, name: str, adapter: str) -> bool:
+    """Load an adapter (a folder that the server sees) under a name; False where the name is taken already.
+
+    Raises:
+        FlywheelError: the server loads no adapters while it runs, or not this one.
+    """
+    response = connection.try_post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": adapter})
+    if response.is_success:
+        return True
+    if "already been loaded" in response.text:
+        return False
+    if response.status_code == 404 and "No adapter" not in response.text:
+        raise FlywheelError(
+            f"{connection.address} loads no adapters while it runs; start it with --enable-lora and the environment "
+            f"variable VLLM_ALLOW_RUNTIME_LORA_UPDATING=True{OTHERWISE[connection.part]}"
+        )
+    raise FlywheelError(
+        f"{connection.address} does not load the adapter {adapter}: {reason(response)}; it has to see that folder, and "
+        f"be started with --enable-lora and a --max-lora-rank of the adapter's or more"
+    )
 
 
 class Server:
@@ -198,21 +233,9 @@ class Server:
 
     def _load(self, adapter: str) -> str:
         name = f"flywheel-{adapter_sha256(Path(adapter))[:12]}"
-        response = self._connection.try_post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": adapter})
-        where = self._connection.address
-        if response.status_code == 404 and "No adapter" not in response.text:
-            raise FlywheelError(
-                f"{where} loads no adapters while it runs; start it with --enable-lora and the environment variable "
-                f"VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, or let it load them itself and name them in engine.adapters"
-            )
         # A name has the hash of the adapter in it: one that is there already is the same.
-        if response.is_success:
+        if load_adapter(self._connection, name, adapter):
             self._loaded.append(name)
-        elif "already been loaded" not in response.text:
-            raise FlywheelError(
-                f"{where} does not load the adapter {adapter}: {_reason(response)}; it has to see that folder, and be "
-                f"started with --enable-lora and a --max-lora-rank of the adapter's or more"
-            )
         return name
 
     def _run(self, prompts: Iterable[Prompt], body: Mapping[str, Any]) -> Iterator[tuple[Prompt, Any]]:

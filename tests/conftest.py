@@ -22,11 +22,12 @@ import duckdb
 import pytest
 import yaml
 
+from tasks.adapters import adapter_sha256
 from tasks.blend import blend
 from tasks.collect import Collected, collect
 from tasks.config import Config
 from tasks.db import State
-from tasks.rounds import Round, open_or_resume, record_evidence, writing
+from tasks.rounds import STAGES, Round, open_or_resume, record_evidence, writing
 from tasks.screen import screen
 from tasks.split import split
 from tasks.suite import active_cases
@@ -227,8 +228,9 @@ class Workload:
                 tx.run("set_challenger", round_id=round_.round_id, version=version)
             tx.run("close_round", round_id=round_.round_id, closed_at=datetime(2026, 3, 2))
 
-    def register(self, round_: Round, version: str = "1") -> None:
-        """What the registry's stage writes to the state; then the round waits for its promotion."""
+    def register(self, round_: Round, version: str = "1", adapter: Path = Path("a"), at: str = "promote") -> None:
+        """What the registry's stage writes to the state; then the round is at its promotion, or before it."""
+        sha256 = adapter_sha256(adapter) if adapter.is_dir() else "b" * 64
         row = self.rows("select snapshot_hash from rounds where round_id = ?", round_.round_id)[0]
         with writing(self.config, round_, "register") as tx:
             tx.run(
@@ -236,12 +238,12 @@ class Workload:
                 version=version,
                 round_id=round_.round_id,
                 snapshot_hash=row["snapshot_hash"],
-                adapter_path="a",
-                adapter_sha256="b" * 64,
+                adapter_path=str(adapter),
+                adapter_sha256=sha256,
                 created_at=datetime(2026, 3, 2),
             )
             tx.run("set_challenger", round_id=round_.round_id, version=version)
-        for stage in ("shadow", "approve"):
+        for stage in STAGES[STAGES.index("shadow") : STAGES.index(at)]:
             self.skip(round_, stage)
 
     def rows(self, sql: str, *parameters: Any) -> list[dict[str, Any]]:

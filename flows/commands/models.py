@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.common import DEFAULT_CONFIG, ConfigOption, JsonOption, one_line_errors, print_json
+from flows.commands.decisions import show_moved
 
 app = typer.Typer()
 
@@ -17,17 +18,14 @@ def promote(
     reason: Annotated[str, typer.Option(help="Why, for the audit log.")],
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Make a version the champion by hand: an override, or a roll-back."""
+    """Make a version the champion by hand, once it is verified. `flywheel rollback` goes back to the one before."""
     with one_line_errors(config):
         from tasks.config import load_config
         from tasks.promote import BASE, move_champion
-        from tasks.rounds import label
 
         target = None if version == BASE else version.removeprefix("v")
-        before, after = move_champion(load_config(config), target, f"person:{by}", reason)
-    undo = before or BASE
-    typer.echo(f"The champion is {label(after)['label']} (it was {label(before)['label']}).")
-    typer.echo(f"To undo: flywheel promote {undo} --by {by} --reason '...' --config {config}")
+        moved = move_champion(load_config(config), target, f"person:{by}", reason)
+    show_moved(moved, by, config)
 
 
 gate = typer.Typer(help="Verdicts of the gate, and what they rest on.", no_args_is_help=True)

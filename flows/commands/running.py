@@ -13,6 +13,7 @@ from flows.commands.common import (
     ConfigOption,
     call_flow,
     one_line_errors,
+    options,
     prepare,
     show_collected,
     show_rounds,
@@ -55,8 +56,21 @@ def _show_outcome(flow: str, result: Any, config: "Config", path: str) -> None:
         typer.echo("Nothing to do: no unfinished round, and too few new corrections and retractions for another.")
     else:
         show_rounds(config, [result])
+        if result["stage"] == "approve":
+            _show_waiting(config, path)
         if code := _status_of(result):
             raise typer.Exit(code)
+
+
+def _show_waiting(config: "Config", path: str) -> None:
+    """Until when a round waits, and what answers it."""
+    from tasks.approve import waiting
+
+    if (asked := waiting(config)) is not None:
+        until, ending = f"{asked['expires_at']:%Y-%m-%d %H:%M} UTC", f"--by NAME --reason TEXT{options(path)}"
+        typer.echo(f"Round {asked['round_id']} waits for approval until {until}:")
+        for word in ("approve", "reject"):
+            typer.echo(f"  flywheel {word} {asked['round_id']} {ending}")
 
 
 def _status_of(evidence: dict[str, Any]) -> int:

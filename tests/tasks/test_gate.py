@@ -111,6 +111,16 @@ def test_a_decision_can_be_made_again(judged: Workload) -> None:
     assert again.results_sha256 == read_evidence(judged.config)[0]["gate"]["results_sha256"]
 
 
+@pytest.mark.parametrize(("on_record", "is_the_gates"), [("hold", True), ("reject", False)])
+def test_a_promotion_that_was_held_afterwards_is_still_the_gates(
+    judged: Workload, on_record: str, is_the_gates: bool
+) -> None:
+    """Nobody approved of it, or the champion was changed; a promotion is rejected by nobody."""
+    with State(judged.config.database).transaction() as tx:
+        tx.run("set_verdict", round_id=1, verdict=on_record)
+    assert (replay(judged.config, 1).differences == ()) == is_the_gates
+
+
 def test_a_decision_is_replayed_by_the_config_that_it_was_made_with(judged: Workload) -> None:
     strict = judged.config.model_copy(update={"gate": judged.config.gate.model_copy(update={"min_cases": 10**6})})
     assert replay(strict, 1).differences == ()

@@ -30,7 +30,7 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Workload:
     workload.register(round_)
     move = {
         "move_id": round_.round_key, "from_version": None, "to_version": "1", "moved_by": "gate", "reason": "better",
-        "round_id": 1, "created_at": datetime(2026, 3, 2),
+        "round_id": 1, "created_at": datetime(2026, 3, 2), "evidence_sha256": None,
     }  # fmt: skip
     with State(workload.config.database).transaction() as tx:
         for event in ("intended", "moved"):

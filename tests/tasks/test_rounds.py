@@ -116,7 +116,7 @@ def move_alias(workload: Workload, version: str | None, place: int) -> None:
     with State(workload.config.database).transaction() as tx:
         tx.run(
             "insert_promotion", event="moved", move_id=f"m{place}", from_version=None, to_version=version,
-            moved_by="gate", reason="r", round_id=1, created_at=now(),
+            moved_by="gate", reason="r", round_id=1, created_at=now(), evidence_sha256=None,
         )  # fmt: skip
 
 

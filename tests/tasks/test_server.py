@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,14 +15,14 @@ import pytest
 
 from tasks import server
 from tasks.adapters import WEIGHTS, adapter_sha256
-from tasks.child import environment
 from tasks.engine import Prompt
 from tasks.engine_options import EngineConfig
 from tasks.errors import FlywheelError
 from tasks.parity import agreement
 from tasks.server import ATTEMPTS, Served, Server, describe
 from tasks.train import _probe
-from tests.tasks.tiny import leaning_adapter, tiny_tokenizer, undecided_base
+from tests.tasks.real_server import running_server
+from tests.tasks.tiny import leaning_adapter, tiny_tokenizer
 
 Answer = Callable[[str, Any], tuple[int, Any]]
 
@@ -216,33 +211,8 @@ def test_what_is_no_vllm_server_is_said(stand_in: Any) -> None:
 @pytest.fixture
 def vllm_server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """A real server of the undecided base, on the loopback; its address and the base."""
-    base = undecided_base(tmp_path / "base")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(base), "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--dtype", "float32", "--max-model-len", "64", "--max-num-seqs", "16"]
-    command += ["--enable-lora", "--max-lora-rank", "8", "--max-loras", "1", "--enforce-eager"]
-    env = environment() | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
-    with (tmp_path / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 240
-        while not _is_up(address):
-            assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "server.log").read_text()[-3000:]
-            time.sleep(0.5)
+    with running_server(tmp_path, "--max-loras", "1") as (address, base):
         yield address, base
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _is_up(address: str) -> bool:
-    try:
-        return httpx.get(f"{address}/health", timeout=2.0, trust_env=False).is_success
-    except httpx.TransportError:
-        return False
 
 
 @pytest.mark.slow

@@ -78,9 +78,12 @@ def test_what_a_person_is_asked_comes_first(collected: Workload) -> None:
     found = status(collected.config)
     assert [row["round_id"] for row in found["approvals"]] == [1]
     assert "nothing; round 1, approve: a person is asked" in shown(found)
-    assert "flywheel approve 1, or flywheel reject 1" in shown(found)
+    assert "flywheel approve|reject 1 --by YOU --reason WHY" in shown(found)
     run(collected, "update approvals set expires_at = ?", moment - LEASE)
     assert "Round 1 could be approved until" in shown(status(collected.config))
+    run(collected, "update rounds set stage = 'closed'")
+    assert status(collected.config)["approvals"] == [], "it was given up"
+    run(collected, "update rounds set stage = 'approve'")
     run(collected, "update approvals set decision = 'approve'")
     assert status(collected.config)["approvals"] == []
 

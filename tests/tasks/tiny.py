@@ -137,8 +137,8 @@ def undecided_base(folder: Path) -> Path:
     return folder
 
 
-def leaning_adapter(base: Path, folder: Path) -> Path:
-    """An adapter with which `undecided_base` answers b to anything, four times in five."""
+def leaning_adapter(base: Path, folder: Path, letter: str = "b") -> Path:
+    """An adapter with which `undecided_base` answers with the letter to anything, four times in five."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -146,7 +146,7 @@ def leaning_adapter(base: Path, folder: Path) -> Path:
     torch.manual_seed(0)
     lora = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), lora)
-    _teach(model, tiny_tokenizer(), "b")
+    _teach(model, tiny_tokenizer(), letter)
     model.save_pretrained(str(folder))
     return folder
 
