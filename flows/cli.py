@@ -2,14 +2,14 @@
 
 import typer
 
-from flows.commands import decisions, looking, models, running, signals, watching
+from flows.commands import decisions, looking, models, running, signals, upkeep, watching
 
 app = typer.Typer(
     help="Turns production failures of a fine-tuned model into the next, verified model.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (running, looking, decisions, models, watching, signals):
+for group in (running, looking, decisions, models, watching, signals, upkeep):
     app.add_typer(group.app)
 
 

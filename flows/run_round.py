@@ -15,9 +15,11 @@ from flows.approval import mend_serving, resumed, wait
 from flows.artifacts import publish_blend, publish_clusters, publish_shadow, publish_verdict
 from flows.collect_failures import collect_task
 from tasks.approve import settle, waiting
+from tasks.budget import hold_before_start, next_stage
 from tasks.case_scores import check_scorer
 from tasks.config import Config, RoundRequest, check_base_folder, check_base_model, load_config
-from tasks.rounds import Round, has_work, keep_lease, open_or_resume, read_evidence, stage_of
+from tasks.prune import prune_after_round
+from tasks.rounds import Round, has_work, keep_lease, open_or_resume, read_evidence
 
 
 @flow(name="run_round")
@@ -38,14 +40,19 @@ def run_round(request: RoundRequest) -> dict[str, Any] | None:
         return read_evidence(config, settled)[0] if settled else None
     check_base_model(config)
     check_scorer(config)
+    if (held := hold_before_start(config, request.requested_by)) is not None:
+        return read_evidence(config, held)[0]
     round_ = open_or_resume(config, request.requested_by)
     get_run_logger().info("Round %d of %s, against champion %s", round_.round_id, config.name, round_.champion)
     with keep_lease(config, round_):
         asked = None
-        while asked is None and (stage := stage_of(config, round_)) != "closed":
+        while asked is None and (stage := next_stage(config, round_, get_run_logger().warning)) != "closed":
             run_stage(stage, config, round_)
             asked = waiting(config) if stage == "approve" else None
-    return read_evidence(config, round_.round_id)[0] if asked is None else wait(config, asked)
+    if asked is not None:
+        return wait(config, asked)
+    prune_after_round(config, get_run_logger().warning)
+    return read_evidence(config, round_.round_id)[0]
 
 
 def run_stage(stage: str, config: Config, round_: Round) -> None:

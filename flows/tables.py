@@ -1,4 +1,4 @@
-"""Terminal tables of `flywheel status`, `lineage` and the commands that list things."""
+"""Terminal tables of `flywheel lineage` and the commands that list things."""
 
 from collections import Counter
 from itertools import groupby
@@ -8,61 +8,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tasks.headlines import plain, proposals, rule_name
+from tasks.headlines import plain, rule_name
 
 if TYPE_CHECKING:
     from tasks.gate import Replay
 
 SHOWN_ROWS = 50
-
-
-def print_status(status: dict[str, Any], options: str = "", console: Console | None = None) -> None:
-    """Champion, one line a round, and the counts; `options` name the config in what is to be typed next."""
-    console = console or Console(highlight=False)
-    console.print(f"[bold]{status['workload']}[/bold]: the champion is [bold]{status['champion']['label']}[/bold]")
-    if status["rounds"]:
-        console.print(_rounds_table(status["rounds"]))
-    counts = status["counts"]
-    console.print(
-        f"{_counted(counts['read'], 'row')} read = {counts['stored']} stored + {counts['known']} known "
-        f"+ {counts['quarantined']} quarantined ({'reconciles' if counts['reconciles'] else 'DOES NOT RECONCILE'})"
-    )
-    console.print(
-        f"{counts['inferences']} inferences, {counts['failures']} failures, {counts['corrections']} corrections, "
-        f"{counts['feedback']} thumbs, {counts['ratings']} ratings, {counts['demonstrations']} demonstrations, "
-        f"{counts['preferences']} preferences, {counts['retractions']} retractions, "
-        f"{counts['regression_cases']} regression cases"
-    )
-    if counts["waiting"]:
-        waiting = f"{_counted(counts['waiting'], 'row')} in quarantine: flywheel quarantine list{escape(options)}"
-        console.print(f"[yellow]{waiting}[/yellow]")
-    for signal in ("correction", "demonstration", "preference"):
-        for reason, rows in status[f"excluded_{signal}s"].items():
-            console.print(f"  {_counted(rows, signal)} left out: {escape(reason)}")
-    if status["retracted_in_champion"]:
-        signals = _counted(status["retracted_in_champion"], "signal")
-        console.print(f"[yellow]The champion was trained on what was taken back since ({signals})[/yellow]")
-    if status["contradictions"]:
-        disputed = f"{_counted(status['contradictions'], 'group')} of signals that contradict each other"
-        console.print(f"[yellow]{disputed}: flywheel contradictions{escape(options)}[/yellow]")
-    for said in proposals(status):
-        console.print(f"  {escape(said)}")
-    if status["proposals"]["rules"]:
-        console.print(f"[yellow]What rules propose, one by one: flywheel proposals{escape(options)}[/yellow]")
-    for move in status["unfinished_moves"]:
-        console.print(
-            f"[yellow]A move to {move['to_version'] or 'base'} was intended and not made; make it again[/yellow]"
-        )
-
-
-def _rounds_table(rounds: list[dict[str, Any]]) -> Table:
-    table = Table("round", "stage", "verdict", "challenger", "champion after", "why", box=None, pad_edge=False)
-    for row in rounds:
-        challenger = row["challenger"]["label"] if row["challenger"] else "-"
-        why = escape((row["reasons"] or ["-"])[0])
-        verdict = row["verdict"] or "-"
-        table.add_row(str(row["round"]), row["stage"], verdict, challenger, row["champion_after"]["label"], why)
-    return table
 
 
 def print_replay(found: "Replay", console: Console | None = None) -> None:

@@ -16,6 +16,7 @@ from prefect.logging import get_run_logger
 from tasks.candidates import find_candidates
 from tasks.child import Progress
 from tasks.config import Config
+from tasks.costs import add_cost, bytes_of
 from tasks.db import Row, State
 from tasks.errors import StateError
 from tasks.methods import STAGES
@@ -78,7 +79,7 @@ def _refuse_what_cannot_teach(usable: "pl.DataFrame", chosen: "pl.DataFrame", co
     name, signals = f"round {round_.round_id}", set(chosen["signal"])
     if "correction" not in set(usable["signal"]):
         raise StateError(
-            f"{name} has no usable correction on its training side (see the reasons in `flywheel status`): collect "
+            f"{name} has no usable correction on its training side (see `flywheel status --details` for why): collect "
             f"corrections, {GIVE_UP}"
         )
     if "demonstration" not in signals and config.blend.demonstrations_per_correction != 0:
@@ -152,6 +153,7 @@ def _store(config: Config, round_: Round, snapshot: Snapshot, frozen: "pl.DataFr
         )  # fmt: skip
         tx.load("insert_snapshot_rows", frozen.select(LINEAGE), snapshot_hash=snapshot.hash)
         tx.run("set_round_snapshot", round_id=round_.round_id, snapshot_hash=snapshot.hash)
+        add_cost(tx, round_.round_id, "blend", bytes_kept=bytes_of(snapshot.path))
         record_evidence(tx, round_, snapshot=summary, blend=composition(frozen), **evidence)
 
 

@@ -19,13 +19,15 @@ from tasks.chat import Conversation, calls_tools, read_input, token_ids, written
 from tasks.checks import make_check
 from tasks.child import Progress, run_child
 from tasks.config import Config
+from tasks.costs import add_cost
 from tasks.data_options import CandidatesConfig
 from tasks.db import Row, State
 from tasks.engine import adapter_rank, adapter_request, answerer, checked_adapter, read_calls, start_engine
 from tasks.methods import RANKED_BY
 from tasks.records import canonical_json, sha256
-from tasks.rounds import Round, held_row, label
+from tasks.rounds import Round, held_row, label, note_gpus
 from tasks.score import make_canonical
+from tasks.train import gpus
 
 SEQUENCES = 512  # answers that are asked for, and stored, at once
 OUTCOMES = ("pairs", "all better", "none better", "no whole answer")
@@ -200,9 +202,9 @@ def _sample(
 ) -> None:
     """Let the champion answer in a child process; each chunk is stored whole when it comes."""
 
-    def keep(start: int, answers: list[list[list[Any]]]) -> None:
+    def keep(start: int, answers: list[list[list[Any]]], tokens: int) -> None:
         part = rows[start : start + len(answers)]
-        _store(state, round_, part, answers)
+        _store(state, round_, part, answers, tokens)
         if on_progress is not None:
             on_progress(done=start + len(part), total=len(rows))
 
@@ -217,10 +219,11 @@ def _sample(
         "calls": [_calls(row) for row in rows],
         "seeds": [int(sha256([asked.seed, row["input_hash"]])[:8], 16) for row in rows],
     }
+    note_gpus(config, round_, "blend", min(1, gpus()))
     run_child("tasks.candidates:main", spec, config.round_folder(round_.round_id), keep)
 
 
-def _store(state: State, round_: Round, rows: Sequence[Row], answers: list[list[list[Any]]]) -> None:
+def _store(state: State, round_: Round, rows: Sequence[Row], answers: list[list[list[Any]]], tokens: int) -> None:
     import polars as pl
 
     frame = pl.DataFrame(
@@ -234,6 +237,7 @@ def _store(state: State, round_: Round, rows: Sequence[Row], answers: list[list[
     with state.transaction() as tx:
         held_row(tx, round_)
         tx.load("insert_candidates", frame)
+        add_cost(tx, round_.round_id, "blend", tokens_generated=tokens)
 
 
 def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -251,12 +255,16 @@ def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
     for start in range(0, total, size):
         part = {name: spec[name][start : start + size] for name in ("inputs", "calls", "seeds")}
         llm.reset_prefix_cache()
-        progress(start=start, answers=_answers(llm, spec | part))
+        answers, tokens = _answers(llm, spec | part)
+        progress(start=start, answers=answers, tokens=tokens)
     return {"inputs": total}
 
 
-def _answers(llm: Any, spec: dict[str, Any]) -> list[list[Answer]]:
-    """The answers to each input of a chunk; a prompt that leaves no room for one gets a blank one that is not whole."""
+def _answers(llm: Any, spec: dict[str, Any]) -> tuple[list[list[Answer]], int]:
+    """The answers to each input of a chunk, and their tokens in all.
+
+    A prompt that leaves no room for an answer gets a blank one that is not whole.
+    """
     from vllm import SamplingParams
 
     tokenizer, room = llm.get_tokenizer(), spec["max_length"] - spec["max_new_tokens"]
@@ -273,7 +281,7 @@ def _answers(llm: Any, spec: dict[str, Any]) -> list[list[Answer]]:
     answers = [[Answer("", False)] for _ in inputs]
     for place, given in zip(asked, drawn, strict=True):
         answers[place] = _read(given.outputs, tokenizer, inputs[place], spec["calls"][place])
-    return answers
+    return answers, sum(len(each.token_ids) for given in drawn for each in given.outputs)
 
 
 def _read(outputs: Iterable[Any], tokenizer: Any, asked: Conversation, calls: str | None) -> list[Answer]:

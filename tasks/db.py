@@ -8,9 +8,12 @@ beside the database, and each is one transaction: everything in it is kept, or n
         rows = tx.rows("open_round")
 """
 
+import contextlib
 import hashlib
 import re
 import secrets
+import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -125,7 +128,8 @@ class State:
             raise StateError(
                 f"{self.path.parent} cannot be made: {error.strerror}; correct home in the config"
             ) from error
-        with self._lock(), self._connection() as connection:
+        with self.lock(), self._connection() as connection:
+            self.refuse_half_restored()
             if not self._migrated:
                 _migrate(connection, self.path)
                 self._migrated = True
@@ -137,8 +141,38 @@ class State:
                 raise
             connection.commit()
 
+    def copy(self, target: Path) -> None:
+        """Copy the database to `target`, as it is between two transactions, with nothing of it left in a log.
+
+        Raises:
+            StateError: see `transaction`.
+        """
+        with self.transaction():
+            pass  # a schema of an earlier version is migrated first
+        with self.lock():
+            with self._connection() as connection:
+                connection.execute("checkpoint")
+            shutil.copyfile(self.path, target)
+
+    @property
+    def half_restored(self) -> Path:
+        """The file that is there as long as a restore is being put into place (`tasks.restore`)."""
+        return self.path.parent.with_name(f"{self.path.parent.name}.restoring") / "ready.json"
+
+    def refuse_half_restored(self) -> None:
+        """Raise a StateError where a restore was cut short: some of the state is old then, and some is new."""
+        if self.half_restored.is_file():
+            raise StateError(
+                f"{self.path}: a restore was cut short or is under way; finish it with the same `flywheel restore FILE`"
+            )
+
     @contextmanager
-    def _lock(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
+        """Keep every other process from opening the database.
+
+        Raises:
+            StateError: another process holds it for longer than a minute.
+        """
         lock = FileLock(self.path.with_suffix(".lock"), timeout=LOCK_SECONDS)
         try:
             lock.acquire()
@@ -164,6 +198,32 @@ class State:
             yield connection
         finally:
             connection.close()
+
+
+def newest_schema() -> int:
+    """The number of the last migration that this version knows."""
+    return _migrations()[-1][0]
+
+
+def copy_sqlite(source: Path, target: Path) -> None:
+    """Copy a SQLite database that others may be writing to, as of one moment."""
+    with contextlib.closing(sqlite3.connect(source)) as old, contextlib.closing(sqlite3.connect(target)) as new:
+        old.backup(new)
+
+
+def run_sqlite(path: Path, folder: str, **parameters: Any) -> None:
+    """Run all statements of a folder of `sql/` on a SQLite database, in one transaction.
+
+    Raises:
+        StateError: the database lacks what they speak of.
+    """
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        try:
+            for file in sorted(resource("sql", folder).glob("*.sql")):
+                connection.execute(file.read_text(encoding="utf-8"), parameters)
+            connection.commit()
+        except sqlite3.Error as error:
+            raise StateError(f"{path} is not as this version of MLflow writes it: {error}") from error
 
 
 def require_state(path: Path) -> State:

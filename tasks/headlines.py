@@ -177,6 +177,8 @@ def outcome(evidence: Evidence) -> str:
     champion = model_name(evidence, "champion", "the champion")
     challenger = model_name(evidence, "challenger", "")
     verdict = dig(evidence, "verdict")
+    if dig(evidence, "budget"):
+        return f"Nothing was judged; {champion} stays champion"
     if verdict == "promote":
         moved = dig(evidence, "champion_after", "label") == dig(evidence, "challenger", "label")
         moved = moved and bool(challenger)

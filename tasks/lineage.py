@@ -1,4 +1,4 @@
-"""What a person asks of the state: where does the workload stand, and what is a version made of."""
+"""What a person asks of the state: what is a version made of, and where is a signal."""
 
 from typing import Any
 
@@ -6,55 +6,7 @@ from tasks.config import Config
 from tasks.db import Row, require_state
 from tasks.errors import FlywheelError
 from tasks.records import printable
-from tasks.rounds import complete_evidence, label
-
-
-def status(config: Config) -> dict[str, Any]:
-    """Champion, versions, rounds with their verdicts, and counts that reconcile, as of now.
-
-    Raises:
-        StateError: nothing has been collected yet.
-    """
-    with require_state(config.database).transaction() as tx:
-        rounds = tx.rows("list_rounds")
-        versions = tx.rows("list_versions")
-        champion = tx.row("get_champion")
-        unfinished = tx.rows("list_unfinished_moves")
-        counts = tx.rows("count_state")[0]
-        contradictions = tx.rows("count_contradictions")[0]["groups"]
-        excluded = tx.rows("count_excluded_signals", pinned_seq=2**31 - 1)
-        unlearnable = tx.rows("count_unlearnable", since=0)[0]["signals"]
-        proposed = tx.rows("count_proposals", pinned_seq=2**31 - 1)
-    return {
-        "workload": config.name,
-        "champion": label(champion["to_version"] if champion else None),
-        "rounds": [_round(config.name, row) for row in rounds],
-        "versions": versions,
-        "unfinished_moves": unfinished,
-        "counts": counts,
-        "contradictions": contradictions,
-        "proposals": {"rules": proposed},
-        "excluded_corrections": _by_reason(excluded, "correction"),
-        "excluded_demonstrations": _by_reason(excluded, "demonstration"),
-        "excluded_preferences": _by_reason(excluded, "preference"),
-        "retracted_in_champion": unlearnable,
-    }
-
-
-def _by_reason(excluded: list[Row], signal: str) -> dict[str, int]:
-    return {row["reason"]: row["rows"] for row in excluded if row["signal"] == signal}
-
-
-def _round(workload: str, row: dict[str, Any]) -> dict[str, Any]:
-    evidence = complete_evidence(workload, row)
-    keys = (
-        "round", "stage", "verdict", "reasons", "champion", "challenger", "champion_after", "opened_at", "closed_at",
-        "counts", "tiers", "adapter_sha256",
-    )  # fmt: skip
-    return {key: evidence.get(key) for key in keys} | {
-        "snapshot_hash": row["snapshot_hash"],
-        "requested_by": row["requested_by"],
-    }
+from tasks.rounds import label
 
 
 def lineage(config: Config, version: str) -> dict[str, Any]:

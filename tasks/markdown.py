@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from tasks.cost_words import COLUMNS, cost_table
 from tasks.findings import SIGNS, TERMS, asked, baselines, facts, places, rules_line, would_decide
 from tasks.headlines import (
     MISSING,
@@ -122,7 +123,13 @@ def verdict_markdown(evidence: Evidence) -> str:
     lines += _baselines(evidence)
     lines += _facts(evidence)
     lines += _shadow(evidence)
+    lines += _cost(evidence)
     return "\n\n".join(line for line in lines if line) + "\n"
+
+
+def _cost(evidence: Evidence) -> list[str]:
+    rows = [[escape(cell) for cell in row] for row in cost_table(evidence)]
+    return ["## What it cost so far", markdown_table([list(COLUMNS), *rows])] if rows else []
 
 
 def _findings(evidence: Evidence) -> list[str]:

@@ -27,6 +27,7 @@ def metrics(evidence: dict[str, Any]) -> dict[str, float]:
         **_baseline(evidence),
         **_learned(evidence),
         **dict(_training(evidence)),
+        **{f"cost/{name}": amount for name, amount in evidence.get("cost", {}).get("total", {}).items()},
     }
     return {name: value for name, value in found.items() if number({"value": value}, "value") is not None}
 

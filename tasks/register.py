@@ -15,6 +15,7 @@ from prefect.logging import get_run_logger
 from tasks.adapters import WEIGHTS
 from tasks.child import Progress, run_child
 from tasks.config import Config
+from tasks.costs import add_cost, bytes_of
 from tasks.db import State, Transaction
 from tasks.errors import FlywheelError
 from tasks.live_metrics import (
@@ -212,6 +213,7 @@ def register(config: Config, round_: Round) -> str:
             created_at=now(),
         )
         tx.run("set_challenger", round_id=round_.round_id, version=version)
+        add_cost(tx, round_.round_id, "register", bytes_kept=bytes_of(flips_path))
     return version
 
 

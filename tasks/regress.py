@@ -23,6 +23,7 @@ from tasks.adapters import check_base
 from tasks.case_scores import judge_evidence, needs_expected, refuse_blank, score_cases
 from tasks.child import Progress, run_child
 from tasks.config import Config
+from tasks.costs import add_cost
 from tasks.db import Row, State, Transaction
 from tasks.engine import answerer, checked_adapter, engine_dtype, vllm_version
 from tasks.errors import FlywheelError
@@ -30,7 +31,7 @@ from tasks.leaks import guard
 from tasks.parity import UNKNOWN, tolerance
 from tasks.records import sha256
 from tasks.reference import reference_of
-from tasks.rounds import Round, held_row, record_evidence, writing
+from tasks.rounds import Round, held_row, note_gpus, record_evidence, writing
 from tasks.score import Score
 from tasks.suite import in_snapshot
 from tasks.suite_queue import (
@@ -38,6 +39,7 @@ from tasks.suite_queue import (
     Files,
     Model,
     choose,
+    count_generated,
     count_shown,
     find_known,
     read_answered,
@@ -45,6 +47,7 @@ from tasks.suite_queue import (
     write_cases,
     write_queue,
 )
+from tasks.train import gpus
 
 if TYPE_CHECKING:
     import polars as pl
@@ -87,12 +90,14 @@ def regress(config: Config, round_: Round, on_progress: Progress | None = None) 
     rows = write_queue(config, files, chosen, models, Path(snapshot["path"]))
     with state.transaction() as tx:
         known = find_known(tx, files)
+    note_gpus(config, round_, "regress", 0 if config.engine.address else min(1, gpus()))
     answered = run_child("tasks.answering:main", spec_of(config, files, models, probes, served), folder, on_progress)
     agreed = answered.pop("logprob_agreement")
     judged, evidence = _judge_all(config, round_, files, models, rows, frozen)
     facts = answered | _facts(config, files, models, chosen, served) | {"reused": known}
     with writing(config, round_, "regress") as tx:
         tx.run("delete_case_results", round_id=round_.round_id)
+        add_cost(tx, round_.round_id, "regress", tokens_generated=count_generated(tx, files))
         if judged:
             with tx.incoming(judged):
                 tx.run("insert_case_results")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks import findings, headlines
+from tasks.cost_words import COLUMNS, cost_table
 from tasks.headlines import Evidence, dig, number, plain, records
 from tasks.shadow_words import shadow_lines
 from tasks.snapshot_card import card_lines
@@ -112,6 +113,7 @@ class RoundView(NamedTuple):
     shadow: list[str]
     facts: list[findings.Fact]
     notes: list[str]
+    cost: list[list[str]]
     flips: list[dict[str, Any]]
     flip_total: int
     charts: dict[str, str]
@@ -207,6 +209,7 @@ def _view(evidence: Evidence, full: bool) -> RoundView:
         shadow=shadow_lines(evidence),
         facts=findings.facts(evidence),
         notes=_notes(evidence),
+        cost=cost_table(evidence),
         flips=flips[:SHOWN_FLIPS],
         flip_total=headlines.flip_total(evidence),
         charts=_charts(evidence) if full else {},
@@ -235,7 +238,7 @@ def _environment() -> Environment:
     environment.filters |= {function.__name__: function for function in (*known, plain, moment, marked, share)}
     environment.filters["markup"] = Markup  # only for the charts and the script, which this package makes
     environment.globals |= {"interval": headlines.interval, "model_name": headlines.model_name}
-    environment.globals |= {"terms": findings.TERMS, "signs": findings.SIGNS}
+    environment.globals |= {"terms": findings.TERMS, "signs": findings.SIGNS, "cost_columns": COLUMNS}
     return environment
 
 

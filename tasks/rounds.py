@@ -17,6 +17,7 @@ from datetime import timedelta
 from typing import Any
 
 from tasks.config import Config
+from tasks.costs import add_cost, lost_seconds, round_cost
 from tasks.db import Row, State, Transaction, require_state
 from tasks.errors import LeaseLostError, StateError
 from tasks.live_metrics import end_runs
@@ -53,10 +54,11 @@ def has_work(config: Config, min_corrections: int) -> bool:
     champion was trained on, each that was taken back counts as one.
     """
     with State(config.database).transaction() as tx:
-        return tx.row("open_round") is not None or _news(tx, config) >= min_corrections
+        return tx.row("open_round") is not None or count_news(tx, config) >= min_corrections
 
 
-def _news(tx: Transaction, config: Config) -> int:
+def count_news(tx: Transaction, config: Config) -> int:
+    """What makes a round worth running: how much of it is new since the last one that was judged, see `has_work`."""
     since = tx.rows("get_judged_seq")[0]["pinned_seq"]
     new = int(tx.rows("count_new_corrections", since=since)[0]["corrections"])
     if config.task == "better_answer":
@@ -76,22 +78,31 @@ def open_or_resume(config: Config, requested_by: str) -> Round:
     with state.transaction() as tx:
         row = tx.row("open_round")
         if row is None:
-            if tx.rows("next_ingest_seq")[0]["ingest_seq"] == 1:
-                raise StateError(f"{config.name} has collected nothing yet; run collect_failures first")
-            tx.run(
-                "insert_round",
-                round_key=f"{config.name}/{uuid.uuid4()}",
-                config_sha256=config.sha256(),
-                requested_by=requested_by,
-                opened_at=now(),
-            )
-            row = tx.rows("open_round")[0]
+            return open_round(tx, config, requested_by)
         if row["config_sha256"] != config.sha256():
             raise StateError(
                 f"round {row['round_id']} is unfinished and was opened with another config; "
                 f"restore that config, or give it up with `flywheel abandon --config FILE`"
             )
         return _lease(tx, row)
+
+
+def open_round(tx: Transaction, config: Config, requested_by: str) -> Round:
+    """Open a round on everything that has been collected so far; there is no unfinished one.
+
+    Raises:
+        StateError: nothing has been collected.
+    """
+    if tx.rows("next_ingest_seq")[0]["ingest_seq"] == 1:
+        raise StateError(f"{config.name} has collected nothing yet; run collect_failures first")
+    tx.run(
+        "insert_round",
+        round_key=f"{config.name}/{uuid.uuid4()}",
+        config_sha256=config.sha256(),
+        requested_by=requested_by,
+        opened_at=now(),
+    )
+    return _lease(tx, tx.rows("open_round")[0])
 
 
 def abandon(config: Config, warn: Callable[[str], None]) -> int | None:
@@ -132,9 +143,10 @@ def take_up(config: Config, round_id: int) -> Round:
 
 
 def _lease(tx: Transaction, row: Row) -> Round:
-    owner = row["lease_owner"]
-    if owner is not None and owner != _me() and row["lease_until"] > now() and not _is_dead(owner):
+    if is_held(row) and row["lease_owner"] != _me():
+        owner = row["lease_owner"]
         raise StateError(f"round {row['round_id']} is being run by {owner}; wait for it to finish, or end it")
+    add_cost(tx, row["round_id"], row["stage"], seconds=lost_seconds(row, LEASE))
     token = row["lease_token"] + 1
     moment = now()
     tx.run(
@@ -146,6 +158,12 @@ def _lease(tx: Transaction, row: Row) -> Round:
         started_at=moment,
     )
     return Round(row["round_id"], row["round_key"], row["pinned_seq"], token, row["champion_version"])
+
+
+def is_held(row: Row) -> bool:
+    """Whether somebody runs the round of this row: its lease has not run out, and its owner is not known to be dead."""
+    owner = row["lease_owner"]
+    return owner is not None and row["lease_until"] > now() and not _is_dead(owner)
 
 
 def _me() -> str:
@@ -209,9 +227,21 @@ def writing(config: Config, round_: Round, stage: str) -> Iterator[Transaction]:
         moment = now()
         timings = json.loads(held_row(tx, round_)["evidence"]).get("timings", {})
         timings[stage] = round((moment - row["stage_started_at"]).total_seconds(), 2)
-        record_evidence(tx, round_, timings=timings)
+        add_cost(tx, round_.round_id, stage, seconds=timings[stage])
+        record_evidence(tx, round_, timings=timings, cost=round_cost(tx, round_.round_id))
         following = STAGES[STAGES.index(stage) + 1]
         tx.run("advance_round", round_id=round_.round_id, stage=following, started_at=moment)
+
+
+def note_gpus(config: Config, round_: Round, stage: str, gpus: int) -> None:
+    """Say how many CUDA devices the stage's child has, before it starts: what it costs is counted by these.
+
+    Raises:
+        LeaseLostError: another runner has taken the round over, or has finished the stage.
+    """
+    with State(config.database).transaction() as tx:
+        held_at(tx, round_, stage)
+        tx.run("set_gpus", round_id=round_.round_id, stage=stage, gpus=gpus, spent_at=now())
 
 
 def record_evidence(tx: Transaction, round_: Round, **parts: Any) -> None:

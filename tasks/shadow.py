@@ -18,9 +18,10 @@ from prefect.logging import get_run_logger
 from tasks.chat import shown
 from tasks.child import Progress, run_child
 from tasks.config import Config
+from tasks.costs import add_cost
 from tasks.db import Row, State
 from tasks.records import user_text
-from tasks.rounds import Round, held_row, record_evidence, writing
+from tasks.rounds import Round, held_row, note_gpus, record_evidence, writing
 from tasks.score import make_canonical
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def _answer(
     from tasks.answering import queue_schema, table
     from tasks.regress import models_of, served_by, spec_of
     from tasks.suite_queue import find_known, queue_row
+    from tasks.train import gpus
 
     files, served, state = _files(config, round_), served_by(config), State(config.database)
     with state.transaction() as tx:
@@ -81,7 +83,10 @@ def _answer(
         known = find_known(tx, files)
     spec = spec_of(config, files, models, {}, served, leave_out_long=True)
     folder = config.round_folder(round_.round_id) / "shadow"
-    told = run_child("tasks.answering:main", spec, folder, on_progress) if known < len(queue) else {}
+    told: Row = {}
+    if known < len(queue):
+        note_gpus(config, round_, "shadow", 0 if config.engine.address else min(1, gpus()))
+        told = run_child("tasks.answering:main", spec, folder, on_progress)
     outputs: dict[str, dict[str, str]] = {role: {} for role in ROLES}
     for path in sorted(files.answers.glob("*.parquet")):
         for role, id_, output in pl.read_parquet(path).select("role", "case_id", "output").iter_rows():
@@ -131,7 +136,10 @@ def _with_classes(config: Config, round_: Round, rows: list[Row]) -> list[Row]:
 def _store(config: Config, round_: Round, rows: list[Row], facts: Row) -> None:
     import polars as pl
 
+    from tasks.suite_queue import count_generated
+
     with writing(config, round_, "shadow") as tx:
+        add_cost(tx, round_.round_id, "shadow", tokens_generated=count_generated(tx, _files(config, round_)))
         tx.run("delete_shadow_answers", round_id=round_.round_id)
         if rows:
             frame = pl.DataFrame(rows, schema_overrides={"cluster_id": pl.String}, infer_schema_length=None)

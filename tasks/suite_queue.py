@@ -228,6 +228,17 @@ def count_shown(files: Files) -> dict[str, Any]:
     )
 
 
+def count_generated(tx: Transaction, files: Files) -> int:
+    """Tokens of the answers that this round had to ask for, whichever of its attempts did: all but the state's."""
+    import polars as pl
+
+    with tx.incoming([files.queue]):
+        stored = tx.frame("list_known_answers").lazy()
+    of_state = stored.select("role", "case_id", "answered_by")
+    found = _answers(files).join(of_state, on=["role", "case_id", "answered_by"], how="anti")
+    return int(found.select(pl.col("tokens").sum()).collect().item() or 0)
+
+
 def _answers(files: Files) -> "pl.LazyFrame":
     import polars as pl
 

@@ -25,19 +25,21 @@ from tasks.chat import chat_dataset, check_template, pair_dataset
 from tasks.checkpoints import last_whole
 from tasks.child import Progress, is_first, run_child, spin_when_alone
 from tasks.config import Config
+from tasks.costs import add_cost, bytes_of
 from tasks.db import Row, State
 from tasks.errors import FlywheelError
 from tasks.live_metrics import LiveMetrics
 from tasks.methods import STAGES
 from tasks.pair_checks import alarms, measure
 from tasks.records import sha256
-from tasks.rounds import Round, held_row, record_evidence, writing
+from tasks.rounds import Round, held_row, note_gpus, record_evidence, writing
 from tasks.snapshots import read_conversations, read_snapshot
 from tasks.trainer_options import DpoConfig
 from tasks.trainers import IGNORED, checkpoint_folder, dpo_trainer, sft_trainer, watch
 
 PROBE_ROWS = 8
 PROBE_TOKENS = 5
+SUMMED = ("steps", "seconds", "trained_tokens", "passed_tokens")
 
 
 def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -67,7 +69,7 @@ def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
 def _summary(stages: dict[str, dict[str, Any]], rows: int) -> dict[str, Any]:
     """The facts of a training as a whole, and of each of its stages."""
     facts = list(stages.values())
-    sums = {name: sum(each[name] for each in facts) for name in ("steps", "seconds", "trained_tokens")}
+    sums = {name: sum(each.get(name, 0) for each in facts) for name in SUMMED}
     said = [alarm for each in facts for alarm in each.get("alarms", [])]
     first = {name: facts[0][name] for name in ("epochs", "device", "processes", "loss")}
     resumed = max((each["resumed_from"] for each in facts if each["resumed_from"]), default=None)
@@ -156,7 +158,7 @@ def _average(spec: dict[str, Any], key: str, members: list[dict[str, Any]]) -> d
 def _joined(members: list[dict[str, Any]]) -> dict[str, Any]:
     """The facts of the members' trainings as if they were one after another."""
     facts = [member["training"] for member in members]
-    sums = {name: sum(each[name] for each in facts) for name in ("steps", "seconds", "trained_tokens")}
+    sums = {name: sum(each.get(name, 0) for each in facts) for name in SUMMED}
     loss = [[step + number * each["steps"], value] for number, each in enumerate(facts) for step, value in each["loss"]]
     resumed = max((each["resumed_from"] for each in facts if each["resumed_from"]), default=None)
     return facts[0] | sums | {"loss": loss, "resumed_from": resumed, "members": len(members)}
@@ -169,7 +171,7 @@ def _train_member(spec: dict[str, Any], key: str, rows: list[dict[str, Any]], pr
     trainer = sft_trainer(spec, model, tokenizer, chat_dataset(rows), lora)
     _refuse_left_out(trainer.train_dataset, rows)
     trained_tokens = sum(label != IGNORED for labels in trainer.train_dataset["labels"] for label in labels)
-    facts = {"rows": len(rows), "trained_tokens": trained_tokens} | _run(trainer, spec, "sft", key, progress)
+    facts = {"rows": len(rows)} | _run(trainer, spec, "sft", key, progress) | _tokens(trainer, trained_tokens)
     probe = trainer.train_dataset.select(range(min(PROBE_ROWS, len(rows)))).to_list()
     return _finish(trainer, spec, "sft", key, {"training": facts, "probe_rows": probe})
 
@@ -183,7 +185,7 @@ def _train_dpo(
     trainer = dpo_trainer(spec, model, tokenizer, pair_dataset(rows), lora)
     _refuse_left_out(trainer.train_dataset, rows)
     trained_tokens = _count_pair_tokens(trainer.train_dataset, spec["max_length"])
-    facts = {"rows": len(rows), "trained_tokens": trained_tokens} | _run(trainer, spec, "dpo", key, progress)
+    facts = {"rows": len(rows)} | _run(trainer, spec, "dpo", key, progress) | _tokens(trainer, trained_tokens)
     probe = [
         _labelled(row, spec["max_length"]) for row in trainer.train_dataset.select(range(min(PROBE_ROWS, len(rows))))
     ]
@@ -214,6 +216,11 @@ def _run(trainer: Any, spec: dict[str, Any], stage: str, key: str, progress: Pro
         "resumed_from": int(found.folder.name.rpartition("-")[2]) if found.folder else None,
         "loss": [[entry["step"], entry["loss"]] for entry in trainer.state.log_history if "loss" in entry],
     }
+
+
+def _tokens(trainer: Any, trained_tokens: int) -> dict[str, int]:
+    """Answer tokens of the rows, and how many were trained on, each as often as it was passed over."""
+    return {"trained_tokens": trained_tokens, "passed_tokens": round(trained_tokens * (trainer.state.epoch or 0.0))}
 
 
 def _finish(trainer: Any, spec: dict[str, Any], stage: str, key: str, facts: dict[str, Any]) -> dict[str, Any]:
@@ -349,6 +356,7 @@ def train(config: Config, round_: Round, on_progress: Progress | None = None) ->
     folder = config.round_folder(round_.round_id)
     if champion is not None:
         check_base(Path(champion["adapter_path"]), config.model.base)
+    note_gpus(config, round_, "train", gpus())
     trained = _run_child(
         config, round_, make_spec(config, path, folder, champion), on_progress or (lambda **message: None)
     )
@@ -361,6 +369,9 @@ def train(config: Config, round_: Round, on_progress: Progress | None = None) ->
             adapter_sha256=trained["adapter_sha256"],
         )
         record_evidence(tx, round_, training=trained["training"])
+        kept = bytes_of(Path(trained["adapter_path"]), folder / "probe.json")
+        tokens = trained["training"]["passed_tokens"]
+        add_cost(tx, round_.round_id, "train", tokens_trained=tokens, bytes_kept=kept)
     return trained
 
 

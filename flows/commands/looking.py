@@ -11,19 +11,24 @@ app = typer.Typer()
 
 
 @app.command()
-def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Where a workload stands: champion, rounds with their verdicts, counts."""
+def status(
+    details: Annotated[bool, typer.Option("--details", help="Also what is left out of training, and why.")] = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Where a workload stands: what runs, what waits for whom, champion, last verdict, what is new, next run, cost."""
     with one_line_errors(config):
         from tasks.config import load_config
-        from tasks.lineage import status as read_status
+        from tasks.schedule import next_runs
+        from tasks.status import status as read_status
 
-        found = read_status(load_config(config))
+        found = read_status(load_config(config)) | {"next_runs": next_runs(config)}
     if as_json:
         print_json(found)
     else:
-        from flows.tables import print_status
+        from flows.status_screen import print_status
 
-        print_status(found, options(config))
+        print_status(found, options(config), details)
 
 
 @app.command()

@@ -10,7 +10,7 @@ join regression_cases using (case_id)
 where case_results.round_id = $round_id
   and case_results.role = 'challenger'
   and regression_cases.added_round > (
-      select coalesce(max(round_id), 0) from rounds where round_id < $round_id and verdict is not null
+      select coalesce(max(round_id), 0) from judged_rounds where round_id < $round_id
   )
   and regression_cases.stratum = 'failure'
   and regression_cases.cluster_id is not null

@@ -2,7 +2,7 @@
 -- producer said something about, and those of them that failed by that producer's word. What was taken back was not
 -- said.
 with bounds as (
-    select coalesce(max(pinned_seq), 0) as after_seq from rounds where round_id < $round_id and verdict is not null
+    select coalesce(max(pinned_seq), 0) as after_seq from judged_rounds where round_id < $round_id
 ),
 
 said as (

@@ -1,6 +1,6 @@
 -- Parameters: $pinned_seq, $round_id. What came in since the last round that was judged, and how much of it failed.
 with bounds as (
-    select coalesce(max(pinned_seq), 0) as after_seq from rounds where round_id < $round_id and verdict is not null
+    select coalesce(max(pinned_seq), 0) as after_seq from judged_rounds where round_id < $round_id
 ),
 
 passes as (

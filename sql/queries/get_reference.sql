@@ -6,8 +6,8 @@ with pinned as (
 
 first_champion as (
     select champion_version as version, 'first champion' as kind, null as pinned_by, null as reason, null as pinned_at
-    from rounds
-    where verdict is not null and round_id < $round_id
+    from judged_rounds
+    where round_id < $round_id
     order by round_id
     limit 1
 )

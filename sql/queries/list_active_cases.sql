@@ -25,7 +25,7 @@ final as (
         active.*,
         coalesce(sides.group_hash, active.input_hash) as group_hash,
         active.added_round > (
-            select coalesce(max(round_id), 0) from rounds where round_id < $round_id and verdict is not null
+            select coalesce(max(round_id), 0) from judged_rounds where round_id < $round_id
         ) as is_new,
         guarded.case_id is not null as is_protected
     from active

@@ -1,7 +1,7 @@
 -- Parameters: $pinned_seq, $round_id. Every failure with its cluster so far, if it has one; was_seen says that it was
 -- looked at before, and is_recent that it came in since the last judged round.
 with bounds as (
-    select coalesce(max(pinned_seq), 0) as after_seq from rounds where round_id < $round_id and verdict is not null
+    select coalesce(max(pinned_seq), 0) as after_seq from judged_rounds where round_id < $round_id
 )
 
 select

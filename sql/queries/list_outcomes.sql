@@ -25,7 +25,7 @@ final as (
         coalesce(sides.group_hash, regression_cases.input_hash) as "group",
         regression_cases.cluster_id as cluster, regression_cases.slices, regression_cases.producer,
         regression_cases.added_round > (
-            select coalesce(max(round_id), 0) from rounds where round_id < $round_id and verdict is not null
+            select coalesce(max(round_id), 0) from judged_rounds where round_id < $round_id
         ) as is_new,
         answers.champion, answers.challenger, answers.reference, answers.few_shot, answers.again
     from answers

@@ -4,8 +4,7 @@
 with replayed as (
     select snapshot_rows.signal_id
     from snapshot_rows
-    join rounds using (snapshot_hash)
-    where rounds.verdict is not null
+    join judged_rounds using (snapshot_hash)
 ),
 
 final as (

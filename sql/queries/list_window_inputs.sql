@@ -1,7 +1,7 @@
 -- Parameters: $pinned_seq, $round_id, $limit. A sample by hash of the inputs that came in since the last round that was
 -- judged, each once.
 with bounds as (
-    select coalesce(max(pinned_seq), 0) as after_seq from rounds where round_id < $round_id and verdict is not null
+    select coalesce(max(pinned_seq), 0) as after_seq from judged_rounds where round_id < $round_id
 ),
 
 final as (

@@ -2,7 +2,7 @@
 -- that came in since the round before, by impact: their share of that traffic, each failure counted by the greatest
 -- weight of its slices. With three examples each (the most typical ones), and how many judged rounds trained on it.
 with bounds as (
-    select coalesce(max(pinned_seq), 0) as after_seq from rounds where round_id < $round_id and verdict is not null
+    select coalesce(max(pinned_seq), 0) as after_seq from judged_rounds where round_id < $round_id
 ),
 
 calls as (
@@ -33,11 +33,10 @@ weights as (
 ),
 
 tried as (
-    select snapshot_rows.cluster_id, count(distinct rounds.round_id) as rounds
+    select snapshot_rows.cluster_id, count(distinct judged_rounds.round_id) as rounds
     from snapshot_rows
-    join rounds using (snapshot_hash)
-    where rounds.round_id < $round_id
-      and rounds.verdict is not null
+    join judged_rounds using (snapshot_hash)
+    where judged_rounds.round_id < $round_id
       and snapshot_rows.signal = 'correction'
     group by snapshot_rows.cluster_id
 ),

@@ -17,13 +17,15 @@ from typer.testing import CliRunner, Result
 
 from flows.cli import app
 from flows.commands.common import BAD_CONFIG, FAILURE, _is_not_said_again, show_collected
-from flows.tables import print_lineage, print_status, print_suite
+from flows.status_screen import print_status
+from flows.tables import print_lineage, print_suite
 from tasks.blend import blend
 from tasks.collect import Collected
 from tasks.db import State
 from tasks.gate import gate
-from tasks.lineage import lineage, status
+from tasks.lineage import lineage
 from tasks.rounds import writing
+from tasks.status import status
 from tests.conftest import (
     ROOT,
     Saved,
@@ -204,9 +206,9 @@ def test_a_demo_of_no_workload_is_one_line() -> None:
 def test_status_in_json(registered: Workload) -> None:
     found = json.loads(flywheel("status", "--json", "--config", config_of(registered)).stdout)
     assert found.keys() == {
-        "workload", "champion", "rounds", "versions", "unfinished_moves", "counts", "contradictions", "proposals",
-        "excluded_corrections", "excluded_demonstrations", "excluded_preferences",
-        "retracted_in_champion",
+        "workload", "champion", "champion_move", "running", "approvals", "rounds", "new", "next_runs", "cost",
+        "notices", "versions", "unfinished_moves", "counts", "contradictions", "proposals", "excluded_corrections",
+        "excluded_demonstrations", "excluded_preferences", "retracted_in_champion",
     }  # fmt: skip
     assert found["champion"] == {"label": "base", "version": None}
     assert [(r["round"], r["verdict"], r["challenger"]["label"]) for r in found["rounds"]] == [(1, "hold", "v1")]
@@ -374,7 +376,7 @@ def test_names_from_data_are_text_and_no_markup(
     stands["rounds"][0]["reasons"] = [text]
     stands["counts"] |= {"read": 1, "waiting": 1}
     stands |= {"retracted_in_champion": 2, "excluded_preferences": {"superseded by its author": 1}}
-    print_status(stands, " --config 'my support.yaml'")
+    print_status(stands, " --config 'my support.yaml'", details=True)
     shown = capsys.readouterr().out
     assert text in shown
     assert "1 row read" in shown
@@ -421,7 +423,7 @@ def test_what_rules_propose_is_shown_and_overruled(tmp_path: Path) -> None:
     key = workload.value("select correction_id from corrections")
     shown = "".join(flywheel("proposals", "--config", config).stdout.split())
     assert key[:12] in shown and "[b]1[/b]" in shown and "1proposal." in shown
-    assert "Format: 1 correction found, 1 left out" in flywheel("status", "--config", config).stdout
+    assert "Format: 1 correction found, 1 left out" in flywheel("status", "--details", "--config", config).stdout
     decision = ["--by", "maria", "--reason", "it is right", "--config", config]
     assert "is no correction" in refused("use", "nothing", "--train", *decision)
     assert f"{key} is trained on from now on" in flywheel("use", key[:12], "--train", *decision).stdout

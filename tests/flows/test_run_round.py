@@ -16,8 +16,9 @@ import pytest
 from flows.run_round import run_round
 from tasks.config import Config, RoundRequest
 from tasks.db import State
-from tasks.lineage import lineage, status
+from tasks.lineage import lineage
 from tasks.snapshots import read_snapshot
+from tasks.status import status
 from tasks.suite import active_cases
 
 ROOT = Path(__file__).resolve().parents[2]

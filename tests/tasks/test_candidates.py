@@ -62,7 +62,7 @@ def said(workload: Workload, round_: Round, answers: dict[str, list[str]]) -> No
     """Put answers into the state as if they had been sampled, by signal; `no` four times for the others."""
     rows = asked(workload, round_)
     given = [[[text, True] for text in answers.get(row["signal_id"], ["no"] * 4)] for row in rows]
-    _store(State(workload.config.database), round_, rows, given)
+    _store(State(workload.config.database), round_, rows, given, 0)
 
 
 def whole(*texts: str) -> list[Answer]:
@@ -221,7 +221,7 @@ def test_the_snapshot_is_a_function_of_its_rows(tmp_path: Path) -> None:
         workload.collect("a", traffic(3, 5))
         round_ = workload.to_split()
         for row in asked(workload, round_)[::order]:
-            _store(State(workload.config.database), round_, [row], [[["fine", True], ["odd", True]]])
+            _store(State(workload.config.database), round_, [row], [[["fine", True], ["odd", True]]], 0)
         hashes.add(blend(workload.config, round_)["hash"])
     assert len(hashes) == 1
 

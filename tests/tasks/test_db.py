@@ -247,7 +247,7 @@ def test_every_query_that_is_asked_for_exists() -> None:
     assert not asked_for() - QUERIES
 
 
-@pytest.mark.parametrize("folder", ["queries", "schema", "staging"])
+@pytest.mark.parametrize("folder", ["queries", "schema", "staging", "mlflow"])
 def test_each_file_is_one_statement_under_a_header(folder: str) -> None:
     for path in (ROOT / "sql" / folder).glob("*.sql"):
         text = path.read_text(encoding="utf-8")
@@ -309,6 +309,11 @@ ROW: dict[str, dict[str, Any]] = {
     "versions": {"version": "1", "round_id": 1, "snapshot_hash": "h", "adapter_path": "p", "adapter_sha256": "a",
                  "created_at": NOW},
     "reference_pins": {"pinned_by": "person:m", "reason": "r", "pinned_at": NOW},
+    "notices": {"notice_id": 1, "kind": "budget", "text": "t", "created_at": NOW},
+    "costs": {"round_id": 1, "stage": "train", "seconds": 1.5, "gpus": 0, "gpu_seconds": 0.0, "tokens_trained": 1,
+              "tokens_generated": 0, "bytes_kept": 0, "spent_at": NOW},
+    "budget_holds": {"round_id": 1, "stage": "train", "period": "month", "amount": "hours", "spent": 2.0,
+                     "ceiling": 1.0, "held_at": NOW},
     "approvals": {"round_id": 1, "asked_at": NOW, "expires_at": NOW},
     "promotions": {"promotion_id": 1, "move_id": "m", "event": "intended", "moved_by": "gate", "reason": "r",
                    "created_at": NOW},
@@ -326,6 +331,7 @@ KEYS = {
     "cluster_members": ["inference_id"], "near_duplicates": ["left_hash", "right_hash"], "sides": ["input_hash"],
     "regression_cases": ["case_id"], "snapshots": ["snapshot_hash"], "snapshot_rows": ["snapshot_hash", "position"],
     "rounds": ["round_id"], "case_results": ["round_id", "role", "case_id"], "versions": ["version"],
+    "costs": ["round_id", "stage"], "budget_holds": ["round_id"], "notices": ["notice_id"],
     "promotions": ["promotion_id"], "reference_pins": ["pinned_at"], "approvals": ["round_id"],
     "cluster_changes": ["round_id", "kind", "source", "target"],
     "cluster_labels": ["cluster_id", "set_at"], "contradictions": ["signal_id", "kind"],
@@ -353,6 +359,8 @@ UNACCEPTABLE = [
     ("judgements", {"mode": "listwise"}),
     ("judgements", {"verdict": "both"}),
     ("promotions", {"event": "undone"}),
+    ("costs", {"seconds": -1.0}),
+    ("budget_holds", {"period": "week"}),
     ("approvals", {"decision": "perhaps"}),
     ("cluster_changes", {"kind": "vanished"}),
     ("contradictions", {"kind": "other input"}),

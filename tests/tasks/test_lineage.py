@@ -11,8 +11,9 @@ from tasks.blend import blend
 from tasks.config import Config
 from tasks.db import State
 from tasks.errors import FlywheelError, StateError
-from tasks.lineage import lineage, status, where
+from tasks.lineage import lineage, where
 from tasks.rounds import writing
+from tasks.status import status
 from tests.conftest import Workload, correction, demonstration, inference, make_workload, quarantining, traffic
 
 

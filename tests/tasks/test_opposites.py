@@ -16,11 +16,12 @@ from tasks.data_options import Policy
 from tasks.db import State
 from tasks.errors import StateError
 from tasks.export import export
-from tasks.lineage import status, where
+from tasks.lineage import where
 from tasks.opposites import SUPERSEDED, decide_pairs
 from tasks.pairs import list_pairs
 from tasks.rounds import read_evidence
 from tasks.screen import screen
+from tasks.status import status
 from tests.conftest import (
     Record,
     Workload,

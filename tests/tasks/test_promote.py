@@ -17,9 +17,9 @@ from tasks.adapters import CONFIG, WEIGHTS, adapter_sha256
 from tasks.config import Config
 from tasks.db import State
 from tasks.errors import FlywheelError, LeaseLostError, StateError
-from tasks.lineage import status
 from tasks.promote import champion, finish, move_champion, rollback
 from tasks.rounds import read_evidence
+from tasks.status import status
 from tests.conftest import Saved, Workload, make_workload, traffic
 from tests.tasks.production import Production, register_copy, registered_workload, restored, write_adapter
 

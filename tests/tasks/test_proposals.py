@@ -12,11 +12,11 @@ from pydantic import ValidationError
 from tasks.blend import blend
 from tasks.db import State
 from tasks.errors import StateError
-from tasks.lineage import status
 from tasks.proposals import decide_use, proposals, propose_long
 from tasks.rounds import read_evidence
 from tasks.screen import screen
 from tasks.split import split
+from tasks.status import status
 from tests.conftest import Workload, correction, demonstration, distinct, inference, make_workload, thumb
 
 LABELS = {"type": "labels", "name": "labels", "labels": ["shipping", "account"]}

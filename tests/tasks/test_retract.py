@@ -10,9 +10,9 @@ import pytest
 from tasks.blend import blend
 from tasks.errors import StateError
 from tasks.export import export
-from tasks.lineage import status
 from tasks.retract import retract
 from tasks.screen import screen
+from tasks.status import status
 from tests.conftest import (
     Record,
     Workload,

@@ -17,7 +17,6 @@ from tasks.blend import blend
 from tasks.config import Config
 from tasks.db import State
 from tasks.errors import LeaseLostError, StateError
-from tasks.lineage import status
 from tasks.records import now
 from tasks.retract import retract
 from tasks.rounds import (
@@ -33,6 +32,7 @@ from tasks.rounds import (
     writing,
 )
 from tasks.screen import screen
+from tasks.status import status
 from tests.conftest import (
     Saved,
     Workload,
