@@ -18,6 +18,7 @@ from tasks.db import State, require_state
 from tasks.errors import FlywheelError
 from tasks.records import now, sha256
 from tasks.rounds import Round, held_row, label, record_evidence
+from tasks.tracking_store import make_store
 
 BASE = "base"
 GATE = "gate"
@@ -94,6 +95,7 @@ def _aliases(client: Any, name: str) -> dict[str, Any]:
 def _client(config: Config) -> Any:
     import mlflow
 
+    make_store(config.tracking_uri)
     return mlflow.MlflowClient(tracking_uri=config.tracking_uri, registry_uri=config.tracking_uri)
 
 

@@ -31,6 +31,7 @@ from tasks.records import now
 from tasks.rounds import Round, complete_evidence, held_row, writing
 from tasks.snapshot_card import card_markdown
 from tasks.snapshots import read_snapshot
+from tasks.tracking_store import make_store
 
 MODEL_TAG = "flywheel.model_id"
 REQUIREMENTS = ["torch", "transformers", "peft"]
@@ -40,6 +41,7 @@ def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Log and register in this process (the child); the run's id and the version. See `register` for the spec."""
     import mlflow
 
+    make_store(spec["tracking_uri"])
     mlflow.set_tracking_uri(spec["tracking_uri"])
     client = mlflow.MlflowClient()
     experiment_id = find_or_create_experiment(client, spec["workload"], spec["artifact_location"])

@@ -1,0 +1,74 @@
+"""The process that is killed: it runs a round's stages as plain functions, and says on standard output where it is.
+
+    python -m benchmarks._kill_child CONFIG UNTIL
+
+It collects where nothing is collected yet, opens the round or takes it up, and runs stages until the round is at UNTIL.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tasks.config import Config, load_config
+from tasks.rounds import Round, keep_lease, open_or_resume, stage_of
+
+
+def main(config_file: str, until: str) -> None:
+    """Run the stages, each named when it begins and when it has ended."""
+    config = load_config(config_file)
+    if not config.database.is_file() or until == "screen":
+        _say("began", "collect")
+        _collect(config)
+        _say("ended", "collect")
+    if until == "screen":
+        return
+    round_ = open_or_resume(config, "person:kill")
+    with keep_lease(config, round_):
+        while (stage := stage_of(config, round_)) not in (until, "closed"):
+            _say("began", stage)
+            _stages()[stage](config, round_)
+            _say("ended", stage)
+
+
+def _say(*words: str) -> None:
+    print(*words, flush=True)
+
+
+def _collect(config: Config) -> None:
+    from tasks.collect import collect
+
+    collect(config)
+
+
+def _stages() -> dict[str, Callable[[Config, Round], object]]:
+    from tasks import approve, blend, cluster, gate, promote, register, regress, screen, shadow, split
+
+    return {
+        "screen": screen.screen,
+        "cluster": cluster.cluster,
+        "split": split.split,
+        "blend": blend.blend,
+        "train": _train,
+        "regress": regress.regress,
+        "gate": gate.gate,
+        "register": register.register,
+        "shadow": shadow.shadow,
+        "approve": approve.approve,
+        "promote": promote.finish,
+    }
+
+
+def _train(config: Config, round_: Round) -> None:
+    from tasks.train import train
+
+    def tell(step: int = 0, **_: Any) -> None:
+        if step:
+            _say("step", str(step))
+
+    train(config, round_, tell)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    main(*sys.argv[1:])
