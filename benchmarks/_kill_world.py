@@ -1,4 +1,4 @@
-"""A workload to kill: a base model of a few seconds, reviewed tickets, and a round that trains and serves within a minute.
+"""A workload to kill: a base model of a few seconds, reviewed tickets, and a round of a minute or two.
 
     world = build_world(folder)          # folder/config.yaml, its home in folder/home
 
@@ -7,6 +7,7 @@ Beside it `bulk.yaml` reads tens of thousands of rows, so that a pass over the s
 
 import json
 import random
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from tasks.config import load_config
 from tasks.demo import reviews, tickets
 from tasks.demo.base_model import BaseSpec, build_base
 
@@ -49,22 +51,31 @@ class World:
         return self.folder / "bulk.yaml"
 
 
-def build_world(folder: Path, steps: int = 150) -> World:
-    """Write the traffic and the configs, and teach the base model in so many steps; a world that is there is kept."""
+def build_world(folder: Path, steps: int = 150, bulk: int = BULK) -> World:
+    """Write the traffic, teach the base model in so many steps, and write the configs; a world that is there is kept.
+
+    `bulk` is the number of calls of the workload that only collects.
+    """
     world = World(folder)
     if world.config.is_file():
         return world
     folder.mkdir(parents=True, exist_ok=True)
-    spec = BaseSpec(
-        name="small", single_tokens=tickets.SCHEMA_TOKENS, layers=2, steps=steps, initializer_range=0.05
-    )
+    spec = BaseSpec(name="small", single_tokens=tickets.SCHEMA_TOKENS, layers=2, steps=steps, initializer_range=0.05)
     base = build_base([ticket.conversation for ticket in tickets.old_world(2000, seed=0)], spec, folder / "models")
     given = reviews.demonstrations(tickets.old_world(GIVEN, seed=3))
     _write(folder / "traffic" / "window.jsonl", [*given, *_reviewed(TICKETS, seed=1)])
-    _write(folder / "bulk" / "window.jsonl", _reviewed(BULK, seed=2))
+    _write(folder / "bulk" / "window.jsonl", _reviewed(bulk, seed=2))
     _write_config(world.bulk, _config(folder, base, "bulk", folder / "bulk"))
     _write_config(world.config, _config(folder, base, "tickets", folder / "traffic"))
     return world
+
+
+def empty_home(world: World) -> None:
+    """Leave nothing in the home but the keys, from which redaction draws what it puts in a name's place."""
+    shutil.rmtree(world.home, ignore_errors=True)
+    world.home.mkdir()
+    for config in (world.config, world.bulk):
+        (world.home / f"{load_config(str(config)).name}.redaction-key").write_bytes(bytes(32))
 
 
 def _reviewed(count: int, seed: int) -> list[dict[str, Any]]:

@@ -1,12 +1,13 @@
-"""Kills a round with SIGKILL at a chosen moment, lets it be taken up again, and says what differs from an undisturbed one.
+"""Kills a round with SIGKILL at a chosen moment, has it taken up again, and compares it with an undisturbed one.
 
-    undisturbed = run_undisturbed(world, stages)
+    undisturbed = undisturbed_round(world)
     outcome = kill(world, undisturbed, Kill("blend", 0.4))
 
 The undisturbed round is run stage by stage, and the workload's home is copied at each stage's entry. A kill starts from
 such a copy, put back in its place, so that it costs its stage and not a round.
 """
 
+import json
 import os
 import random
 import shutil
@@ -14,13 +15,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from benchmarks._kill_world import World
+from benchmarks._kill_world import World, empty_home
 from benchmarks._traces import Traces, leftovers, traces, unreadable
 from tasks.rounds import STAGES
 
@@ -127,23 +128,39 @@ class Runner:
         self.process.wait()
 
 
-def run_undisturbed(world: World, last: str = "promote") -> Undisturbed:
-    """Run the stages up to `last` one by one, with the home kept at each one's entry."""
-    spans, after = {}, {}
-    for stage in ALL[: ALL.index(last) + 1]:
-        _keep(world, stage)
-        runner = Runner(world, _config(world, stage), _following(stage), "undisturbed")
-        with _Watch(world) as watch:
-            begun = _wait_for(runner, ("began", _said_as(stage)), watch)
-            watch.changes = 0
-            ended = _wait_for(runner, ("ended", _said_as(stage)), watch)
-        if problem := runner.wait():
-            raise RuntimeError(f"the undisturbed round failed at {stage}: {problem}")
-        spans[stage] = Span(ended - begun, watch.changes)
+def undisturbed_round(world: World, stages: Sequence[str] = ALL[:-1]) -> Undisturbed:
+    """Run the stages one by one, the home kept at each one's entry, or find that they were run before."""
+    spans = world.folder / "spans.json"
+    if not spans.is_file():
+        empty_home(world)
+        found = {stage: _time(world, stage) for stage in stages}
+        spans.write_text(json.dumps({stage: [span.seconds, span.changes] for stage, span in found.items()}))
+    after = {}
+    for stage in stages:
+        _restore(world, _after(stage))
         after[stage] = traces(world, _config(world, stage))
-        if stage == BULK:
-            shutil.rmtree(world.home)
-    return Undisturbed(spans, after)
+    return Undisturbed({stage: Span(*span) for stage, span in json.loads(spans.read_text()).items()}, after)
+
+
+def _time(world: World, stage: str) -> Span:
+    """Run a stage from its entry, which is kept, as is what comes of it."""
+    _keep(world, stage)
+    runner = Runner(world, _config(world, stage), _following(stage), "undisturbed")
+    with _Watch(world) as watch:
+        begun = _wait_for(runner, ("began", _said_as(stage)), watch)
+        watch.changes = 0
+        ended = _wait_for(runner, ("ended", _said_as(stage)), watch)
+    if problem := runner.wait():
+        raise RuntimeError(f"the undisturbed round failed at {stage}: {problem}")
+    _keep(world, _after(stage))
+    if stage == BULK:
+        empty_home(world)
+    return Span(ended - begun, watch.changes)
+
+
+def _after(stage: str) -> str:
+    """The name under which what a stage has left is kept: the next one's entry."""
+    return "after the bulk" if stage == BULK else _following(stage)
 
 
 def _following(stage: str) -> str:
@@ -193,7 +210,6 @@ def _config(world: World, stage: str) -> Path:
 
 def _keep(world: World, stage: str) -> None:
     """Copy the home at a stage's entry."""
-    world.home.mkdir(exist_ok=True)
     kept = world.folder / "entries" / stage
     shutil.rmtree(kept, ignore_errors=True)
     shutil.copytree(world.home, kept, symlinks=True)
@@ -292,13 +308,3 @@ def _last_checkpoint(world: World) -> int:
     """The step of the last whole checkpoint, 0 where there is none."""
     whole = world.home.glob("*/rounds/*/checkpoints/*/checkpoint-*/whole.json")
     return max((int(file.parent.name.rpartition("-")[2]) for file in whole), default=0)
-
-
-@contextmanager
-def putting_back(world: World) -> Iterator[None]:
-    """Whatever happens within, the home is as it was, and copies of entries are gone."""
-    try:
-        yield
-    finally:
-        shutil.rmtree(world.folder / "entries", ignore_errors=True)
-        shutil.rmtree(world.folder / "tmp", ignore_errors=True)

@@ -15,6 +15,7 @@ from flows.artifacts import publish_blend, publish_clusters, publish_verdict
 from flows.collect_failures import collect_task
 from tasks.case_scores import check_scorer
 from tasks.config import Config, RoundRequest, check_base_folder, check_base_model, load_config
+from tasks.disk import naming_full_disk
 from tasks.rounds import Round, has_work, keep_lease, open_or_resume, read_evidence, stage_of
 
 
@@ -55,7 +56,8 @@ def run_stage(stage: str, config: Config, round_: Round) -> None:
         "approve": approve.approve_task,
         "promote": promote.finish_task,
     }
-    stages[stage](config, round_)
+    with naming_full_disk(config.home):
+        stages[stage](config, round_)
     publish = {"cluster": publish_clusters, "blend": publish_blend, "gate": publish_verdict}.get(stage)
     if publish is not None:
         publish(read_evidence(config, round_.round_id)[0])

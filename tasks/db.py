@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 from filelock import FileLock, Timeout
 
+from tasks.disk import naming_full_disk
 from tasks.errors import StateError
 from tasks.resources import resource
 
@@ -116,6 +117,7 @@ class State:
         """One connection and one transaction: committed at the end, rolled back on any exception.
 
         Raises:
+            DiskFullError: there is no room for what was written.
             StateError: another process holds the database for longer than a minute, the file is not a
                 database, or its schema is not one that this version can work with.
         """
@@ -125,7 +127,7 @@ class State:
             raise StateError(
                 f"{self.path.parent} cannot be made: {error.strerror}; correct home in the config"
             ) from error
-        with self._lock(), self._connection() as connection:
+        with naming_full_disk(self.path.parent), self._lock(), self._connection() as connection:
             if not self._migrated:
                 _migrate(connection, self.path)
                 self._migrated = True
