@@ -47,9 +47,9 @@ class Traces:
         found += [f"file {name} too many" for name in sorted(self.files - undisturbed.files)]
         found += [f"file {name} missing" for name in sorted(undisturbed.files - self.files)]
         for key in sorted(self.registry | undisturbed.registry):
-            mine, theirs = self.registry.get(key), undisturbed.registry.get(key)
-            if mine != theirs:
-                found.append(f"MLflow's {key}: {str(mine)[:300]}, undisturbed {str(theirs)[:300]}")
+            has, should = self.registry.get(key), undisturbed.registry.get(key)
+            if has != should:
+                found.append(f"MLflow's {key}: {str(has)[:300]}, undisturbed {str(should)[:300]}")
         return found
 
 

@@ -11,6 +11,7 @@ beside the database, and each is one transaction: everything in it is kept, or n
 import hashlib
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 from filelock import FileLock, Timeout
 
-from tasks.disk import naming_full_disk
+from tasks.disk import is_full, naming_full_disk
 from tasks.errors import StateError
 from tasks.resources import resource
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 LOCK_SECONDS = 60.0
+LOOK_SECONDS = 0.1
+HELD = "Could not set lock on file"  # so DuckDB says that another process has the file open
 SCRATCH_MEMORY = "1.5GB"
 BATCH_ROWS = 8192
 # How much of a result may wait to be fetched. DuckDB 1.5.5 hangs where a full buffer holds back a statement over
@@ -145,10 +148,7 @@ class State:
         try:
             lock.acquire()
         except Timeout:
-            raise StateError(
-                f"{self.path} has been in use by another process for {LOCK_SECONDS:.0f} s; "
-                f"wait for it to finish, or end it, and try again"
-            ) from None
+            raise self._in_use() from None
         try:
             yield
         finally:
@@ -157,15 +157,38 @@ class State:
     @contextmanager
     def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
         try:
-            connection = duckdb.connect(str(self.path))
+            connection = self._connect()
             connection.execute("set enable_progress_bar = false")
             connection.execute(HOLD_ALL)
         except duckdb.Error as error:
+            if is_full(error):
+                raise
             raise StateError(f"{self.path} cannot be opened: {str(error).splitlines()[0]}") from error
         try:
             yield connection
         finally:
             connection.close()
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        """Open the file; a program that has it open without our lock, as a DuckDB shell does, is waited for too."""
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                return duckdb.connect(str(self.path))
+            except duckdb.IOException as error:
+                if HELD not in str(error):
+                    raise
+                if time.monotonic() > deadline:
+                    raise self._in_use(str(error)) from None
+            time.sleep(LOOK_SECONDS)
+
+    def _in_use(self, said: str = "") -> StateError:
+        holder = re.search(r"\(PID (\d+)\)", said)
+        named = f"another process (number {holder[1]})" if holder else "another process"
+        return StateError(
+            f"{self.path} has been in use by {named} for {LOCK_SECONDS:.0f} s; wait for it to finish, or end it, and "
+            f"try again"
+        )
 
 
 def require_state(path: Path) -> State:

@@ -18,7 +18,7 @@ from tasks.db import State, require_state
 from tasks.errors import FlywheelError
 from tasks.records import now, sha256
 from tasks.rounds import Round, held_row, label, record_evidence
-from tasks.tracking_store import make_store
+from tasks.tracking_store import check_server, make_store, naming_lost_server
 
 BASE = "base"
 GATE = "gate"
@@ -37,7 +37,8 @@ def move_champion(
     """Make `version` the champion (None: no adapter, the base model); the versions before and after.
 
     Raises:
-        FlywheelError: there is no such version in this workload, or it was trained on another base.
+        FlywheelError: there is no such version in this workload, it was trained on another base, or MLflow's server is
+            gone.
     """
     if (not moved_by.partition(":")[2].strip() and moved_by != GATE) or not reason.strip():
         raise FlywheelError("a move of the champion needs a name and a reason (--by NAME --reason TEXT)")
@@ -63,7 +64,9 @@ def move_champion(
         }
         if tx.row("get_move", move_id=move["move_id"], event="intended") is None:
             tx.run("insert_promotion", event="intended", created_at=moment, **move)
-    _set_alias(config, version)
+    check_server(config.tracking_uri)
+    with naming_lost_server(config.tracking_uri):
+        _set_alias(config, version)
     with state.transaction() as tx:
         if tx.row("get_move", move_id=move["move_id"], event="moved") is None:
             tx.run("insert_promotion", event="moved", created_at=now(), **move)

@@ -31,17 +31,27 @@ from tasks.records import now
 from tasks.rounds import Round, complete_evidence, held_row, writing
 from tasks.snapshot_card import card_markdown
 from tasks.snapshots import read_snapshot
-from tasks.tracking_store import make_store
+from tasks.tracking_store import check_server, make_store, naming_lost_server
 
 MODEL_TAG = "flywheel.model_id"
 REQUIREMENTS = ["torch", "transformers", "peft"]
 
 
 def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Log and register in this process (the child); the run's id and the version. See `register` for the spec."""
+    """Log and register in this process (the child); the run's id and the version. See `register` for the spec.
+
+    Raises:
+        FlywheelError: MLflow's server is gone, or what arrived there is not what was gated.
+    """
+    make_store(spec["tracking_uri"])
+    check_server(spec["tracking_uri"])
+    with naming_lost_server(spec["tracking_uri"]):
+        return _register(spec)
+
+
+def _register(spec: dict[str, Any]) -> dict[str, Any]:
     import mlflow
 
-    make_store(spec["tracking_uri"])
     mlflow.set_tracking_uri(spec["tracking_uri"])
     client = mlflow.MlflowClient()
     experiment_id = find_or_create_experiment(client, spec["workload"], spec["artifact_location"])

@@ -1,14 +1,25 @@
-"""MLflow's SQLite file, made whole or not at all.
+"""Where MLflow keeps its records: a SQLite file, which is made whole or not at all, or a server, which may be gone.
 
-MLflow makes its tables and migrates them one by one. Killed within these seconds, it leaves a file that it can neither
-finish nor use, and no version could be registered any more.
+MLflow makes the file's tables one by one. Killed within these seconds, it leaves a file that it can neither finish nor
+use, and no version could be registered any more.
 """
 
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from filelock import FileLock
 
+from tasks.errors import FlywheelError
+
 SQLITE = "sqlite:///"
+TRIES, PAUSE_SECONDS, ANSWER_SECONDS = 3, 2.0, 10.0
+UNANSWERED = "failed with exception"  # so MLflow's client says that a request got no answer, however often it tried
 
 
 def store_file(tracking_uri: str) -> Path | None:
@@ -38,3 +49,54 @@ def _make(path: Path) -> Path:
     finally:
         engine.dispose()
     return path
+
+
+def check_server(tracking_uri: str) -> None:
+    """See that the tracking server can be reached, before MLflow's client tries for minutes in silence.
+
+    One behind a proxy is left to that client.
+
+    Raises:
+        FlywheelError: nothing listens there, at several tries within some seconds.
+    """
+    address = urlsplit(tracking_uri)
+    if address.scheme not in ("http", "https") or address.hostname is None:
+        return
+    if address.scheme in getproxies() and not proxy_bypass(address.hostname):
+        return
+    port = address.port or {"http": 80, "https": 443}[address.scheme]
+    for left in reversed(range(TRIES)):
+        try:
+            socket.create_connection((address.hostname, port), ANSWER_SECONDS).close()
+            return
+        except OSError as error:
+            if not left:
+                raise _lost(tracking_uri, str(error)) from error
+            time.sleep(PAUSE_SECONDS)
+
+
+@contextmanager
+def naming_lost_server(tracking_uri: str) -> Iterator[None]:
+    """Turn what MLflow's client raises within when its server has gone into one line.
+
+    Raises:
+        FlywheelError: that happened.
+    """
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import ConnectionError as NoConnection
+
+    try:
+        yield
+    except (MlflowException, NoConnection) as error:
+        if isinstance(error, MlflowException) and UNANSWERED not in str(error):
+            raise
+        raise _lost(tracking_uri, str(error).partition(UNANSWERED)[2] or str(error)) from error
+
+
+def _lost(tracking_uri: str, reason: str) -> FlywheelError:
+    address = re.sub(r"//[^/@]*@", "//", tracking_uri)  # without a password
+    said = (reason.strip().splitlines() or ["no answer"])[0][:160]
+    return FlywheelError(
+        f"MLflow at {address} does not answer ({said}); start it, or correct mlflow.tracking_uri, and run the same "
+        f"command again, which goes on where this one was"
+    )

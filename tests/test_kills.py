@@ -1,4 +1,4 @@
-"""Two kills of many: what is killed goes on where it was, and ends as if nothing had been. The others are a benchmark's.
+"""Two kills of many: what is killed goes on where it was, and ends as if nothing had been. The benchmark has the others.
 
 python -m benchmarks.kill_recovery
 """
@@ -43,7 +43,7 @@ def test_the_comparison_sees_a_row_that_is_lost_and_a_file_that_is_left(
     world, round_ = undisturbed
     kill(world, round_, Kill("collect", 0.9))
     with duckdb.connect(str(world.home / "tickets" / "state.duckdb")) as connection:
-        connection.execute("delete from corrections where correction_id = (select min(correction_id) from corrections)")
+        connection.execute("delete from corrections where correction_id = (select max(correction_id) from corrections)")
     (world.home / ".tickets-staging-x").mkdir()
     (world.home / "cut.json").write_text("{")
     (lost,) = traces(world, world.config).differences(round_.after["collect"])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
 from pathlib import Path
 
 import pytest
 
-from tasks.tracking_store import make_store, store_file
+from tasks import tracking_store
+from tasks.errors import FlywheelError
+from tasks.tracking_store import check_server, make_store, naming_lost_server, store_file
 from tests.conftest import python
 
 MAKE = """
@@ -56,3 +59,33 @@ def test_a_file_that_is_there_is_left_alone(tmp_path: Path) -> None:
 def test_a_server_has_no_file(tmp_path: Path) -> None:
     assert store_file("http://127.0.0.1:5000") is None
     make_store("http://127.0.0.1:5000")
+
+
+def test_a_server_that_is_gone_is_one_line_and_quickly_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking_store, "PAUSE_SECONDS", 0.01)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(
+        FlywheelError, match=rf"MLflow at http://127.0.0.1:{port} does not answer .*; start it"
+    ) as found:
+        check_server(f"http://maria:secret@127.0.0.1:{port}")
+    assert "secret" not in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+def test_a_server_that_listens_is_left_to_mlflows_client() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        check_server(f"http://127.0.0.1:{server.getsockname()[1]}/mlflow")
+    check_server("databricks")
+
+
+def test_only_a_lost_server_is_named_so() -> None:
+    from mlflow.exceptions import MlflowException
+
+    with pytest.raises(FlywheelError, match="does not answer \\(refused\\)"), naming_lost_server("http://x:1"):
+        raise MlflowException("API request to http://x:1/api failed with exception refused")
+    with pytest.raises(MlflowException, match="no such run"), naming_lost_server("http://x:1"):
+        raise MlflowException("no such run")
