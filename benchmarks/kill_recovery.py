@@ -1,10 +1,11 @@
 """A round that is killed with SIGKILL at the end of each stage, and at fifty moments spread over the stages.
 
-    python -m benchmarks.kill_recovery [--stages train,register] [--folder DIR]
+    python -m benchmarks.kill_recovery [--stages train,register] [--folder DIR] [--minutes 4]
 
 After each kill the round is taken up again and held against an undisturbed one: rows, files, the snapshot, the verdict,
 what MLflow has, and what is left running. Nothing of the code under test knows of it. With a folder, the undisturbed
-round and the outcomes are kept there, so that the stages can be killed in several goes; the table is of all of them.
+round and the outcomes are kept there, so that it can be done in several goes, each of some minutes; what was killed is
+not killed again, and the table is of all of them.
 About 25 minutes on two cores, five kills of them through vLLM.
 """
 
@@ -13,8 +14,9 @@ import json
 import os
 import random
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -45,18 +47,19 @@ def moments(stages: Sequence[str]) -> list[Kill]:
     return [each for each in [*ends, *drawn] if each.stage in stages]
 
 
-def run_all(world: World, undisturbed: Undisturbed, kills: Sequence[Kill]) -> list[Outcome]:
-    """Each kill in turn, with a line of what came of it."""
-    outcomes = []
+def run_all(world: World, undisturbed: Undisturbed, kills: Sequence[Kill], seconds: float) -> Iterator[Outcome]:
+    """Each kill in turn, with a line of what came of it, as long as there is time."""
+    deadline = time.monotonic() + seconds
     for number, each in enumerate(kills, 1):
+        if time.monotonic() > deadline:
+            return
         outcome = kill(world, undisturbed, each)
-        outcomes.append(outcome)
         verdict = "as undisturbed" if outcome.recovered else "DIFFERS"
         print(f"{number:3} of {len(kills)}  {each!s:34} {outcome.seconds:5.1f} s  {verdict}", flush=True)
         for line in [outcome.error, *outcome.differences, *outcome.orphans, *outcome.half_written]:
             if line:
                 print(f"       {line}", flush=True)
-    return outcomes
+        yield outcome
 
 
 def bars(outcomes: Sequence[dict[str, Any]]) -> list[Bar]:
@@ -64,7 +67,7 @@ def bars(outcomes: Sequence[dict[str, Any]]) -> list[Bar]:
     count = len(outcomes)
     return [
         Bar("kills", count, ">=", len(BOUNDARIES) + sum(SPREAD.values())),
-        Bar("kills recovered, %", 100 * sum(each["recovered"] for each in outcomes) / count, ">=", 100),
+        Bar("kills recovered, %", 100 * sum(each["recovered"] for each in outcomes) / max(1, count), ">=", 100),
         Bar("rows, files or versions lost, doubled or other", _count(outcomes, "differences"), "<=", 0),
         Bar("processes left", _count(outcomes, "orphans"), "<=", 0),
         Bar("files half-written or unreadable", _count(outcomes, "half_written"), "<=", 0),
@@ -83,24 +86,27 @@ def main() -> None:
     every = [BULK, *BOUNDARIES]
     parser.add_argument("--stages", default=",".join(every), help=f"of {', '.join(every)}")
     parser.add_argument("--folder", type=Path, help="where the undisturbed round and the outcomes are kept")
+    parser.add_argument("--minutes", type=float, default=60.0, help="after which no more is killed")
     given = parser.parse_args()
+    kills = moments(given.stages.split(","))
     if given.folder is not None:
-        measure(given.folder.resolve(), given.stages.split(","))
+        measure(given.folder.resolve(), kills, 60 * given.minutes)
         return
     with tempfile.TemporaryDirectory(prefix="flywheel-bench-") as folder:
-        measure(Path(folder), given.stages.split(","))
+        measure(Path(folder), kills, 60 * given.minutes)
 
 
-def measure(folder: Path, stages: Sequence[str]) -> None:
-    """Kill the stages in a world in the folder, and sum up with what was killed there before."""
+def measure(folder: Path, kills: Sequence[Kill], seconds: float) -> None:
+    """Kill in a world in the folder, and sum up with what was killed there before."""
     world = build_world(folder)
     undisturbed = undisturbed_round(world)
     done = folder / "outcomes.json"
     outcomes = json.loads(done.read_text()) if done.is_file() else []
-    outcomes = [each for each in outcomes if each["kill"]["stage"] not in stages]
-    found = run_all(world, undisturbed, moments(stages))
-    outcomes += [asdict(each) | {"recovered": each.recovered} for each in found]
-    done.write_text(json.dumps(outcomes))
+    before = [each["kill"] for each in outcomes]
+    left = [each for each in kills if asdict(each) not in before]
+    for outcome in run_all(world, undisturbed, left, seconds):
+        outcomes.append(asdict(outcome) | {"recovered": outcome.recovered})
+        done.write_text(json.dumps(outcomes))
     context = {
         "cores": os.cpu_count(),
         "stage_s": {stage: round(span.seconds, 2) for stage, span in undisturbed.spans.items()},

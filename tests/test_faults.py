@@ -148,8 +148,8 @@ def test_a_state_that_a_shell_keeps_open_is_one_line_that_names_it(
     path = tmp_path / "state.duckdb"
     other = open_elsewhere(path)
     monkeypatch.setattr(db, "LOCK_SECONDS", 0.5)
-    with pytest.raises(StateError, match=rf"in use by another process \(number {other.pid}\) for") as caught:
-        with State(path).transaction():
-            pass
+    named = rf"in use by another process \(number {other.pid}\) for"
+    with pytest.raises(StateError, match=named) as caught, State(path).transaction():
+        pass
     assert "\n" not in str(caught.value)
     other.communicate("\n")

@@ -1,4 +1,4 @@
-"""Two kills of many: what is killed goes on where it was, and ends as if nothing had been. The benchmark has the others.
+"""Two kills of many: what is killed goes on where it was, and ends as if nothing had been. A benchmark has more.
 
 python -m benchmarks.kill_recovery
 """
