@@ -5,6 +5,7 @@
 It collects where nothing is collected yet, opens the round or takes it up, and runs stages until the round is at UNTIL.
 """
 
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,7 @@ def main(config_file: str, until: str) -> None:
     with keep_lease(config, round_):
         while (stage := stage_of(config, round_)) not in (until, "closed"):
             _say("began", stage)
-            _stages()[stage](config, round_)
+            _function(stage)(config, round_)
             _say("ended", stage)
 
 
@@ -41,22 +42,13 @@ def _collect(config: Config) -> None:
     collect(config)
 
 
-def _stages() -> dict[str, Callable[[Config, Round], object]]:
-    from tasks import approve, blend, cluster, gate, promote, register, regress, screen, shadow, split
-
-    return {
-        "screen": screen.screen,
-        "cluster": cluster.cluster,
-        "split": split.split,
-        "blend": blend.blend,
-        "train": _train,
-        "regress": regress.regress,
-        "gate": gate.gate,
-        "register": register.register,
-        "shadow": shadow.shadow,
-        "approve": approve.approve,
-        "promote": promote.finish,
-    }
+def _function(stage: str) -> Callable[[Config, Round], object]:
+    if stage == "train":
+        return _train
+    named: Callable[[Config, Round], object] = getattr(
+        importlib.import_module(f"tasks.{stage}"), "finish" if stage == "promote" else stage
+    )
+    return named
 
 
 def _train(config: Config, round_: Round) -> None:
