@@ -68,8 +68,11 @@ def prepare(path: str) -> "Config":
 def call_flow(name: str, request: "RoundRequest") -> Any:
     """Run a flow in this process; what it returns."""
     from flows.logs import shorten_known_errors
+    from flows.server_guard import start_guard
 
     shorten_known_errors()
+    if "PREFECT_API_URL" not in os.environ:
+        start_guard()
     flow = getattr(importlib.import_module(f"flows.{name}"), name)
     _keep_terminal_short()
     return flow(request)
