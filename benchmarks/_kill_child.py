@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.config import Config, load_config
+from tasks.db import State
 from tasks.rounds import Round, keep_lease, open_or_resume, stage_of
 
 
@@ -24,12 +25,20 @@ def main(config_file: str, until: str) -> None:
         _say("ended", "collect")
     if until == "screen":
         return
+    if _is_over(config):
+        return
     round_ = open_or_resume(config, "person:kill")
     with keep_lease(config, round_):
         while (stage := stage_of(config, round_)) not in (until, "closed"):
             _say("began", stage)
             _function(stage)(config, round_)
             _say("ended", stage)
+
+
+def _is_over(config: Config) -> bool:
+    """Whether there was a round and it is closed: another would be opened now."""
+    with State(config.database).transaction() as tx:
+        return bool(tx.rows("list_rounds")) and tx.row("open_round") is None
 
 
 def _say(*words: str) -> None:

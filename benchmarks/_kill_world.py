@@ -20,6 +20,7 @@ from tasks.demo import reviews, tickets
 from tasks.demo.base_model import BaseSpec, build_base
 
 TICKETS, GIVEN, BULK = 400, 160, 20_000
+REVIEWERS = ("person:maria",)  # with several, the gate wants the gain to hold without each of them
 WRONG = 0.4  # of production's answers
 CHECKPOINT_SECONDS = 1.0
 # A gate that lets this world's challenger pass, so that a promotion can be killed.
@@ -83,7 +84,7 @@ def _reviewed(count: int, seed: int) -> list[dict[str, Any]]:
     served = tickets.production(count, seed=seed)
     rng = random.Random(seed)
     answers = [rng.choice(served) if rng.random() < WRONG else ticket for ticket in served]
-    return reviews.review(served, [ticket.truth for ticket in answers], seed=seed)
+    return reviews.review(served, [ticket.truth for ticket in answers], seed=seed, reviewers=REVIEWERS)
 
 
 def _config(folder: Path, base: Path, name: str, traffic: Path) -> dict[str, Any]:

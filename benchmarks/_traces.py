@@ -109,20 +109,14 @@ def _registry(world: World, config: Config) -> dict[str, Any]:
             "versions": db.execute("select name, version, current_stage from model_versions").fetchall(),
             "aliases": db.execute("select alias, version from registered_model_aliases order by 1").fetchall(),
             "runs": [status for _, status in runs],
-            "metrics": [_metrics(db, run) for run, _ in runs],
-            "params": [_pairs(db, "params", run) for run, _ in runs],
             "artifacts": [_artifacts(config, run) for run, _ in runs],
-        }
+        } | {f"{name} of a run": value for run, _ in runs for name, value in _logged(db, run)}
 
 
-def _metrics(db: sqlite3.Connection, run: str) -> dict[str, Any]:
-    """How many values each metric has."""
-    return dict(db.execute("select key, count(*) from metrics where run_uuid = ? group by 1", (run,)).fetchall())
-
-
-def _pairs(db: sqlite3.Connection, table: str, run: str) -> dict[str, Any]:
-    query = {"params": "select key, value from params where run_uuid = ?"}[table]
-    return dict(db.execute(query, (run,)).fetchall())
+def _logged(db: sqlite3.Connection, run: str) -> Iterator[tuple[str, Any]]:
+    """How many values each metric has, and each parameter's value."""
+    yield from db.execute("select 'metric ' || key, count(*) from metrics where run_uuid = ? group by 1", (run,))
+    yield from db.execute("select 'parameter ' || key, value from params where run_uuid = ?", (run,))
 
 
 def _artifacts(config: Config, run: str) -> list[str]:

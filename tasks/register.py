@@ -5,7 +5,7 @@ that was cut short is deleted, once its training's metrics are in the one that i
 found, and a version is created once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +70,15 @@ def _finished_run(client: Any, experiment_id: str, round_key: str) -> tuple[str,
     return None
 
 
-def _take_over(client: Any, experiment_id: str, round_key: str, run_id: str) -> None:
-    """Copy the training's metrics from the round's runs that were cut short, and delete these."""
+def _take_over(client: Any, experiment_id: str, round_key: str, run_id: str, own: Collection[str] = ()) -> None:
+    """Copy the training's metrics from the round's runs that were cut short, and delete these.
+
+    Those named in `own` are not the training's: registration logs them itself, in this run again.
+    """
     for run in client.search_runs([experiment_id], f"tags.`{ROUND_TAG}` = '{round_key}'"):
         if run.info.run_id != run_id:
             for key in run.data.metrics:
-                if key.partition("/")[0] in PREFIXES.values():
+                if key.partition("/")[0] in PREFIXES.values() and key not in own:
                     _copy_metric(client, key, run.info.run_id, run_id)
             client.delete_run(run.info.run_id)
 
@@ -99,7 +102,7 @@ def _log_run(client: Any, experiment_id: str, spec: dict[str, Any]) -> tuple[str
     }
     name = f"round {evidence['round']}"
     run_id = find_or_create_run(client, spec["artifact_location"], spec["workload"], name, spec["round_key"])
-    _take_over(client, experiment_id, spec["round_key"], run_id)
+    _take_over(client, experiment_id, spec["round_key"], run_id, own=metrics(evidence))
     client.delete_tag(run_id, TRAINING_TAG)  # one that is cut short from here on is taken over by another
     with mlflow.start_run(run_id, experiment_id=experiment_id, tags=tags) as run:
         mlflow.log_params(dict(_flatten(spec["params"])))
