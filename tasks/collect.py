@@ -23,7 +23,7 @@ from tasks.db import Row, State, Transaction, scratch
 from tasks.disk import naming_full_disk
 from tasks.errors import SourceError
 from tasks.records import now, printable, sha256
-from tasks.scratch_folders import scratch_folder
+from tasks.scratch_folders import clear_leftovers, scratch_folder
 from tasks.sources.base import Part
 from tasks.sources.make import make_mapping, make_source
 from tasks.sources.settings import FilesSourceConfig
@@ -232,10 +232,12 @@ def _collect(config: Config) -> Collected:
     parts = _pull(config, cursors)
     first = next(parts, None)
     if first is None:
+        if config.home.is_dir():
+            clear_leftovers(config.home, _staging(config))
         return Collected()
     from tasks.redactors import Redactors
 
-    with scratch_folder(config.home, f".{config.name}-staging-") as folder:
+    with scratch_folder(config.home, _staging(config)) as folder:
         redactors = None if config.redaction.style == "off" else Redactors(config, folder / "redactors.log", REDACTORS)
         stage = _Stage(folder, redactors, sequence, now(), timedelta(days=config.quarantine_days))
         with redactors or nullcontext(), stage.working():
@@ -246,6 +248,11 @@ def _collect(config: Config) -> Collected:
             if tx.rows("next_ingest_seq")[0]["ingest_seq"] != sequence:
                 raise SourceError("another pass over the sources was made at the same time; run this one again")
             return _store(tx, stage, config)
+
+
+def _staging(config: Config) -> str:
+    """How the names of the folders begin in which the rows of a pass wait."""
+    return f".{config.name}-staging-"
 
 
 def _pull(config: Config, cursors: dict[str, dict[str, str]]) -> Iterator[tuple[SourceConfig, Part]]:

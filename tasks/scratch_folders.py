@@ -17,8 +17,7 @@ def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
     """A new folder in `parent`, which is made; it is gone afterwards, and so are those that killed processes left."""
     parent.mkdir(parents=True, exist_ok=True)
     with _locked(parent):  # nobody clears away what another has made and not locked yet
-        for leftover in parent.glob(f"{prefix}*"):
-            _clear(leftover)
+        _clear_all(parent, prefix)
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         lock = os.open(folder, os.O_RDONLY)
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -27,6 +26,17 @@ def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+def clear_leftovers(parent: Path, prefix: str) -> None:
+    """Clear away what killed processes have left in `parent`."""
+    with _locked(parent):
+        _clear_all(parent, prefix)
+
+
+def _clear_all(parent: Path, prefix: str) -> None:
+    for leftover in parent.glob(f"{prefix}*"):
+        _clear(leftover)
 
 
 def _clear(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tasks.scratch_folders import scratch_folder
-from tests.conftest import python
+from tests.conftest import Workload, python, traffic
 
 WORKER = """
 import sys
@@ -28,6 +28,14 @@ def test_a_killed_processs_folder_is_cleared_away_by_the_next(tmp_path: Path) ->
     with scratch_folder(tmp_path, ".rows-") as own:
         assert [path.name for path in tmp_path.iterdir()] == [own.name]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_pass_that_finds_nothing_new_clears_away_too(workload: Workload) -> None:
+    """Killed as it ended, a pass has stored everything: the next one has nothing to do."""
+    workload.collect("a", traffic(2))
+    (workload.config.home / ".tickets-staging-left").mkdir()
+    assert workload.collect().read == 0
+    assert not list(workload.config.home.glob(".*staging*"))
 
 
 def test_a_live_processs_folder_and_those_of_other_work_are_left_alone(tmp_path: Path) -> None:
