@@ -137,7 +137,7 @@ def undisturbed_round(world: World, stages: Sequence[str] = ALL[:-1]) -> Undistu
         spans.write_text(json.dumps({stage: [span.seconds, span.changes] for stage, span in found.items()}))
     after = {}
     for stage in stages:
-        _restore(world, _after(stage))
+        restore(world, _after(stage))
         after[stage] = traces(world, _config(world, stage))
     return Undisturbed({stage: Span(*span) for stage, span in json.loads(spans.read_text()).items()}, after)
 
@@ -179,7 +179,7 @@ def kill(world: World, undisturbed: Undisturbed, kill: Kill) -> Outcome:
         last = _following(last)
     until = _following(last)
     config, mark = _config(world, kill.stage), f"{kill.stage}-{random.randbytes(8).hex()}"
-    _restore(world, kill.stage)
+    restore(world, kill.stage)
     runner = Runner(world, config, until, mark)
     outcome.was_killed = _strike(runner, world, kill, undisturbed.spans[kill.stage])
     outcome.orphans += _survivors(mark)
@@ -215,7 +215,8 @@ def _keep(world: World, stage: str) -> None:
     shutil.copytree(world.home, kept, symlinks=True)
 
 
-def _restore(world: World, stage: str) -> None:
+def restore(world: World, stage: str) -> None:
+    """Put the home back as it was at a stage's entry."""
     shutil.rmtree(world.home, ignore_errors=True)
     shutil.copytree(world.folder / "entries" / stage, world.home, symlinks=True)
     shutil.rmtree(world.folder / "tmp", ignore_errors=True)

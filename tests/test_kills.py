@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks._kill_world import World, build_world
-from benchmarks._kills import Kill, Undisturbed, kill, undisturbed_round
+from benchmarks._kills import Kill, Undisturbed, kill, restore, undisturbed_round
 
 STAGES = ("collect", "screen", "cluster", "split", "blend")
 
@@ -41,7 +41,7 @@ def test_the_comparison_sees_a_row_that_is_lost_and_a_file_that_is_left(
     from benchmarks._traces import leftovers, traces, unreadable
 
     world, round_ = undisturbed
-    kill(world, round_, Kill("collect", 0.9))
+    restore(world, "screen")
     with duckdb.connect(str(world.home / "tickets" / "state.duckdb")) as connection:
         connection.execute("delete from corrections where correction_id = (select max(correction_id) from corrections)")
     (world.home / ".tickets-staging-x").mkdir()
