@@ -23,18 +23,22 @@ LOOK_SECONDS = 0.3
 LOOKS = 5  # a server that is just being started is not missed
 
 
-def start_guard() -> "subprocess.Popen[bytes]":
-    """Watch over this process; to be called before Prefect starts a server."""
+def start_guard() -> int:
+    """Watch over this process; to be called before Prefect starts a server. The guard's number."""
     root = str(Path(__file__).resolve().parent.parent)
     os.environ[VARIABLE] = secrets.token_hex(8)
-    return subprocess.Popen(
+    reading, _ = os.pipe()  # the other end stays open, in this process alone, for as long as it lives
+    guard = subprocess.Popen(
         [sys.executable, "-m", "flows.server_guard", os.environ[VARIABLE]],
-        stdin=subprocess.PIPE,
+        stdin=reading,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))},
         start_new_session=True,
     )
+    os.close(reading)
+    guard.returncode = 0  # nobody waits for it here
+    return guard.pid
 
 
 def main(run: str) -> None:

@@ -71,8 +71,7 @@ def call_flow(name: str, request: "RoundRequest") -> Any:
     from flows.server_guard import start_guard
 
     shorten_known_errors()
-    if "PREFECT_API_URL" not in os.environ:
-        start_guard()
+    start_guard()
     flow = getattr(importlib.import_module(f"flows.{name}"), name)
     _keep_terminal_short()
     return flow(request)

@@ -17,7 +17,8 @@ from flows.server_guard import start_guard
 guard, WAIT = start_guard(), "import time; time.sleep(300)"
 server = subprocess.Popen([sys.executable, "-c", WAIT, "prefect.server.api.server:create_app"])
 other = subprocess.Popen([sys.executable, "-c", WAIT])
-print(server.pid, other.pid, guard.pid, flush=True)
+import gc; gc.collect(); time.sleep(2)
+print(server.pid, other.pid, guard, flush=True)
 if "end" in sys.argv:
     server.kill(); server.wait()
 else:
@@ -52,6 +53,8 @@ def gone(pid: int, seconds: float = 20.0) -> bool:
 
 def test_the_server_of_a_killed_run_ends_and_nothing_else() -> None:
     run, (server, other, guard) = start()
+    assert is_alive(server)
+    assert is_alive(guard), "it watches as long as the run lives"
     run.kill()
     run.wait()
     assert gone(server)
