@@ -2,14 +2,16 @@
 
 import logging
 
+from tasks.disk import is_full
 from tasks.errors import FlywheelError
 
 
 class _ShortenKnownErrors(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        """Keep the record; drop the traceback of a FlywheelError, whose message says it all."""
-        if record.exc_info and isinstance(record.exc_info[1], FlywheelError):
-            record.msg, record.args = str(record.exc_info[1]), ()
+        """Keep the record; drop the traceback of a FlywheelError or a full disk, whose message says it all."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, FlywheelError) or is_full(error):
+            record.msg, record.args = str(error), ()
             record.exc_info = record.exc_text = None
         return True
 

@@ -18,6 +18,7 @@ from tasks.approve import settle, waiting
 from tasks.budget import hold_before_start, next_stage
 from tasks.case_scores import check_scorer
 from tasks.config import Config, RoundRequest, check_base_folder, check_base_model, load_config
+from tasks.disk import naming_full_disk
 from tasks.prune import prune_after_round
 from tasks.rounds import Round, has_work, keep_lease, open_or_resume, read_evidence
 
@@ -72,7 +73,8 @@ def run_stage(stage: str, config: Config, round_: Round) -> None:
         "approve": approve.approve_task,
         "promote": promote.finish_task,
     }
-    stages[stage](config, round_)
+    with naming_full_disk(config.home):
+        stages[stage](config, round_)
     publish = {
         "cluster": publish_clusters, "blend": publish_blend, "gate": publish_verdict, "shadow": publish_shadow,
     }.get(stage)  # fmt: skip

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+from tasks.disk import naming_full_disk
 from tasks.errors import ChildError, FlywheelError
 
 Progress = Callable[..., None]
@@ -179,7 +180,8 @@ def _main(function: str, spec_file: str) -> int:
 
     try:
         spec = json.loads(Path(spec_file).read_text(encoding="utf-8"))
-        result = getattr(importlib.import_module(module), name)(spec, progress)
+        with naming_full_disk(Path(spec_file).parent):
+            result = getattr(importlib.import_module(module), name)(spec, progress)
         if is_first():
             _send(channel, {"result": result})
     except FlywheelError as error:

@@ -6,7 +6,6 @@ them on their keys and writes the counts and the cursors. A pass that fails half
 
 import json
 import os
-import tempfile
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,8 +20,10 @@ from tasks.chat import calls_tools
 from tasks.checks import make_check
 from tasks.config import Config, SourceConfig
 from tasks.db import Row, State, Transaction, scratch
+from tasks.disk import naming_full_disk
 from tasks.errors import SourceError
 from tasks.records import now, printable, sha256
+from tasks.scratch_folders import clear_leftovers, scratch_folder
 from tasks.sources.base import Part
 from tasks.sources.make import make_mapping, make_source
 from tasks.sources.settings import FilesSourceConfig
@@ -219,17 +220,24 @@ def collect(config: Config) -> Collected:
     Raises:
         SourceError: a source cannot be read, or a row of one that refuses those is no valid record; the state is as
             it was before.
+        DiskFullError: there is no room; the state is as it was before.
     """
+    with naming_full_disk(config.home):
+        return _collect(config)
+
+
+def _collect(config: Config) -> Collected:
     state = State(config.database)
     sequence, cursors = _position(state)
     parts = _pull(config, cursors)
     first = next(parts, None)
     if first is None:
+        if config.home.is_dir():
+            clear_leftovers(config.home, _staging(config))
         return Collected()
     from tasks.redactors import Redactors
 
-    with _folder(config) as name:
-        folder = Path(name)
+    with scratch_folder(config.home, _staging(config)) as folder:
         redactors = None if config.redaction.style == "off" else Redactors(config, folder / "redactors.log", REDACTORS)
         stage = _Stage(folder, redactors, sequence, now(), timedelta(days=config.quarantine_days))
         with redactors or nullcontext(), stage.working():
@@ -242,10 +250,9 @@ def collect(config: Config) -> Collected:
             return _store(tx, stage, config)
 
 
-def _folder(config: Config) -> "tempfile.TemporaryDirectory[str]":
-    """A folder for the rows of one pass; it is made beside the state, which may not exist yet."""
-    config.home.mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryDirectory(prefix=f".{config.name}-staging-", dir=config.home)
+def _staging(config: Config) -> str:
+    """How the names of the folders begin in which the rows of a pass wait."""
+    return f".{config.name}-staging-"
 
 
 def _pull(config: Config, cursors: dict[str, dict[str, str]]) -> Iterator[tuple[SourceConfig, Part]]:

@@ -5,7 +5,7 @@ alone knows. What an attempt that was killed had taken is added by whoever takes
 that its lease was renewed, since nobody knows more.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +37,6 @@ def add_cost(
         bytes_kept=bytes_kept,
         spent_at=now(),
     )
-
-
-def lost_seconds(row: Row, lease: timedelta) -> float:
-    """How long the last attempt at the stage of a round's row is known to have run; 0 where there was none.
-
-    `lease`: how long a lease holds from when it is taken or renewed.
-    """
-    if row["lease_until"] is None:
-        return 0.0
-    last_seen: datetime = row["lease_until"] - lease
-    return max(0.0, (last_seen - row["stage_started_at"]).total_seconds())
 
 
 def round_cost(tx: Transaction, round_id: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import re
 import secrets
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 from filelock import FileLock, Timeout
 
+from tasks.disk import is_full, naming_full_disk
 from tasks.errors import StateError
 from tasks.resources import resource
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 LOCK_SECONDS = 60.0
+LOOK_SECONDS = 0.1
+HELD = "Could not set lock on file"  # so DuckDB says that another process has the file open
 SCRATCH_MEMORY = "1.5GB"
 BATCH_ROWS = 8192
 # How much of a result may wait to be fetched. DuckDB 1.5.5 hangs where a full buffer holds back a statement over
@@ -119,6 +123,7 @@ class State:
         """One connection and one transaction: committed at the end, rolled back on any exception.
 
         Raises:
+            DiskFullError: there is no room for what was written.
             StateError: another process holds the database for longer than a minute, the file is not a
                 database, or its schema is not one that this version can work with.
         """
@@ -128,7 +133,7 @@ class State:
             raise StateError(
                 f"{self.path.parent} cannot be made: {error.strerror}; correct home in the config"
             ) from error
-        with self.lock(), self._connection() as connection:
+        with naming_full_disk(self.path.parent), self.lock(), self._connection() as connection:
             self.refuse_half_restored()
             if not self._migrated:
                 _migrate(connection, self.path)
@@ -177,10 +182,7 @@ class State:
         try:
             lock.acquire()
         except Timeout:
-            raise StateError(
-                f"{self.path} has been in use by another process for {LOCK_SECONDS:.0f} s; "
-                f"wait for it to finish, or end it, and try again"
-            ) from None
+            raise self._in_use() from None
         try:
             yield
         finally:
@@ -189,15 +191,38 @@ class State:
     @contextmanager
     def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
         try:
-            connection = duckdb.connect(str(self.path))
+            connection = self._connect()
             connection.execute("set enable_progress_bar = false")
             connection.execute(HOLD_ALL)
         except duckdb.Error as error:
+            if is_full(error):
+                raise
             raise StateError(f"{self.path} cannot be opened: {str(error).splitlines()[0]}") from error
         try:
             yield connection
         finally:
             connection.close()
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        """Open the file; a program that has it open without our lock, as a DuckDB shell does, is waited for too."""
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                return duckdb.connect(str(self.path))
+            except duckdb.IOException as error:
+                if HELD not in str(error):
+                    raise
+                if time.monotonic() > deadline:
+                    raise self._in_use(str(error)) from None
+            time.sleep(LOOK_SECONDS)
+
+    def _in_use(self, said: str = "") -> StateError:
+        holder = re.search(r"\(PID (\d+)\)", said)
+        named = f"another process (number {holder[1]})" if holder else "another process"
+        return StateError(
+            f"{self.path} has been in use by {named} for {LOCK_SECONDS:.0f} s; wait for it to finish, or end it, and "
+            f"try again"
+        )
 
 
 def newest_schema() -> int:

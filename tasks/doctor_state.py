@@ -12,8 +12,8 @@ from tasks.config import Config
 from tasks.db import Row, State, newest_schema
 from tasks.engine import checked_adapter
 from tasks.errors import FlywheelError
+from tasks.leases import is_alive
 from tasks.records import now
-from tasks.rounds import is_held
 
 LOCK_SECONDS = 5.0
 SKEW = timedelta(minutes=1)  # so far may the clocks of two machines be apart
@@ -63,7 +63,7 @@ def _round(row: Row | None, options: str) -> Check:
     if row is None:
         return ok("round", "none is unfinished")
     said = f"round {row['round_id']} is at {row['stage']}"
-    if is_held(row):
+    if is_alive(row):
         return ok("round", f"{said}, run by {row['lease_owner']}")
     if row["stage"] == "approve":
         return ok("round", f"{said}: it waits for a person, see flywheel status{options}")

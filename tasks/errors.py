@@ -17,6 +17,10 @@ class StateError(FlywheelError):
     """The database of a workload is not what this version of the code can work with."""
 
 
+class DiskFullError(FlywheelError):
+    """There is no room for what has to be written."""
+
+
 class LeaseLostError(FlywheelError):
     """Another runner has taken the round over; whatever this one still holds must not be written."""
 

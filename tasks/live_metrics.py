@@ -8,9 +8,10 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from tasks.tracking_store import make_store, store_file
 
 ROUND_TAG = "flywheel.round_key"
 TRAINING_TAG = "flywheel.training"  # set as long as nothing but the training's metrics was logged
@@ -64,6 +65,7 @@ class LiveMetrics:
             return
         import mlflow
 
+        make_store(self._place[0])
         client = mlflow.MlflowClient(self._place[0])
         run_id = find_or_create_run(client, *self._place[1:])
         logged: dict[str, set[int]] = {}
@@ -86,7 +88,8 @@ def end_runs(tracking_uri: str, workload: str, round_key: str, warn: Callable[[s
 
     A server that does not answer within CLOSE_SECONDS, or that refuses, is told of and holds nobody up.
     """
-    if tracking_uri.startswith("sqlite:///") and not Path(tracking_uri.removeprefix("sqlite:///")).is_file():
+    file = store_file(tracking_uri)
+    if file is not None and not file.is_file():
         return  # to ask would create it
     failed: list[str] = []
     thread = threading.Thread(target=_try_to_end, args=(tracking_uri, workload, round_key, failed.append), daemon=True)

@@ -24,6 +24,7 @@ from tasks.child import environment, last_line
 from tasks.config import Config
 from tasks.errors import ChildError, FlywheelError
 from tasks.redact import Redactor
+from tasks.scratch_folders import scratch_folder
 
 FEW = 2_000  # texts that are redacted sooner here than a process starts
 
@@ -125,9 +126,18 @@ class _Process:
 def _settings(config: Config) -> dict[str, Any]:
     """What makes the workload's redactor; its key is made once and never leaves the workload's folder."""
     key = config.home / f"{config.name}.redaction-key"
-    with contextlib.suppress(FileExistsError), open(key, "xb", opener=_for_the_owner) as file:
-        file.write(secrets.token_bytes(32))
+    if not key.is_file():
+        _make_key(key)
     return {"style": config.redaction.style, "key": str(key), "names": config.redaction.names}
+
+
+def _make_key(path: Path) -> None:
+    """Write a key, whole or not at all; where another process was sooner, its key stands."""
+    with scratch_folder(path.parent, f".{path.name}-") as folder:
+        with open(folder / path.name, "xb", opener=_for_the_owner) as file:
+            file.write(secrets.token_bytes(32))
+        with contextlib.suppress(FileExistsError):
+            os.link(folder / path.name, path)
 
 
 def _for_the_owner(path: str, flags: int) -> int:

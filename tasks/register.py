@@ -1,10 +1,11 @@
 """Stage 10: the adapter, its metrics, its snapshot and the evidence go to MLflow, as a registered model version.
 
 The adapter alone is logged; the base model is referred to. Everything is find-or-create, keyed by the round: a run
-that was cut short is deleted and logged again, a finished one is found, and a version is created once.
+that was cut short is deleted, once its training's metrics are in the one that is logged in its stead; a finished one is
+found, and a version is created once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,26 @@ from tasks.records import now
 from tasks.rounds import Round, complete_evidence, held_row, writing
 from tasks.snapshot_card import card_markdown
 from tasks.snapshots import read_snapshot
+from tasks.tracking_store import check_server, make_store, naming_lost_server
 
 MODEL_TAG = "flywheel.model_id"
 REQUIREMENTS = ["torch", "transformers", "peft"]
+BATCH = 1000  # metrics that MLflow takes at once
 
 
 def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Log and register in this process (the child); the run's id and the version. See `register` for the spec."""
+    """Log and register in this process (the child); the run's id and the version. See `register` for the spec.
+
+    Raises:
+        FlywheelError: MLflow's server is gone, or what arrived there is not what was gated.
+    """
+    make_store(spec["tracking_uri"])
+    check_server(spec["tracking_uri"])
+    with naming_lost_server(spec["tracking_uri"]):
+        return _register(spec)
+
+
+def _register(spec: dict[str, Any]) -> dict[str, Any]:
     import mlflow
 
     mlflow.set_tracking_uri(spec["tracking_uri"])
@@ -50,13 +64,31 @@ def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def _finished_run(client: Any, experiment_id: str, round_key: str) -> tuple[str, str] | None:
-    """The round's run, if it was logged whole; unfinished ones are deleted, but for one that its training is in."""
+    """The round's run, if it was logged whole."""
     for run in client.search_runs([experiment_id], f"tags.`{ROUND_TAG}` = '{round_key}'"):
         if MODEL_TAG in run.data.tags:
             return run.info.run_id, run.data.tags[MODEL_TAG]
-        if TRAINING_TAG not in run.data.tags:
-            client.delete_run(run.info.run_id)
     return None
+
+
+def _take_over(client: Any, experiment_id: str, round_key: str, run_id: str, own: Collection[str] = ()) -> None:
+    """Copy the training's metrics from the round's runs that were cut short, and delete these.
+
+    Those named in `own` are not the training's: registration logs them itself, in this run again.
+    """
+    for run in client.search_runs([experiment_id], f"tags.`{ROUND_TAG}` = '{round_key}'"):
+        if run.info.run_id != run_id:
+            for key in run.data.metrics:
+                if key.partition("/")[0] in PREFIXES.values() and key not in own:
+                    _copy_metric(client, key, run.info.run_id, run_id)
+            client.delete_run(run.info.run_id)
+
+
+def _copy_metric(client: Any, key: str, source: str, target: str) -> None:
+    there = {metric.step for metric in client.get_metric_history(target, key)}
+    missing = [metric for metric in client.get_metric_history(source, key) if metric.step not in there]
+    for start in range(0, len(missing), BATCH):
+        client.log_batch(target, missing[start : start + BATCH])
 
 
 def _log_run(client: Any, experiment_id: str, spec: dict[str, Any]) -> tuple[str, str]:
@@ -71,7 +103,8 @@ def _log_run(client: Any, experiment_id: str, spec: dict[str, Any]) -> tuple[str
     }
     name = f"round {evidence['round']}"
     run_id = find_or_create_run(client, spec["artifact_location"], spec["workload"], name, spec["round_key"])
-    client.delete_tag(run_id, TRAINING_TAG)  # one that is cut short from here on is deleted
+    _take_over(client, experiment_id, spec["round_key"], run_id, own=metrics(evidence))
+    client.delete_tag(run_id, TRAINING_TAG)  # one that is cut short from here on is taken over by another
     with mlflow.start_run(run_id, experiment_id=experiment_id, tags=tags) as run:
         mlflow.log_params(dict(_flatten(spec["params"])))
         mlflow.log_metrics(metrics(evidence))

@@ -21,8 +21,8 @@ from tasks.backup import CHUNK, FILES, FORMAT, HEAD, inside, local_store, sync_f
 from tasks.config import Config
 from tasks.db import State, newest_schema, run_sqlite
 from tasks.errors import StateError
+from tasks.leases import is_held
 from tasks.records import now
-from tasks.rounds import is_held
 
 
 @dataclass(frozen=True)

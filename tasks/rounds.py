@@ -7,17 +7,15 @@ runner that was taken for dead and wakes up again is refused.
 
 import contextlib
 import json
-import os
-import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
+from tasks import leases
 from tasks.config import Config
-from tasks.costs import add_cost, lost_seconds, round_cost
+from tasks.costs import add_cost, round_cost
 from tasks.db import Row, State, Transaction, require_state
 from tasks.errors import LeaseLostError, StateError
 from tasks.live_metrics import end_runs
@@ -27,7 +25,6 @@ STAGES = (
     "screen", "cluster", "split", "blend", "train", "regress", "gate", "register", "shadow", "approve", "promote",
     "closed",
 )  # fmt: skip
-LEASE = timedelta(seconds=60)
 RENEW_SECONDS = 15.0
 
 
@@ -75,6 +72,7 @@ def open_or_resume(config: Config, requested_by: str) -> Round:
         StateError: another live runner holds the round, or the config changed since the round was opened.
     """
     state = State(config.database)
+    _cut_back(state)
     with state.transaction() as tx:
         row = tx.row("open_round")
         if row is None:
@@ -116,6 +114,7 @@ def abandon(config: Config, warn: Callable[[str], None]) -> int | None:
         LeaseLostError: another runner has taken it over meanwhile.
     """
     state = require_state(config.database)
+    _cut_back(state)
     with state.transaction() as tx:
         row = tx.row("open_round")
         if row is None:
@@ -135,53 +134,38 @@ def take_up(config: Config, round_id: int) -> Round:
     Raises:
         StateError: another live runner holds it, or it is closed.
     """
-    with State(config.database).transaction() as tx:
+    state = State(config.database)
+    _cut_back(state)
+    with state.transaction() as tx:
         row = tx.row("open_round")
         if row is None or row["round_id"] != round_id:
             raise StateError(f"round {round_id} is closed; `flywheel status` says how it ended")
         return _lease(tx, row)
 
 
+def _cut_back(state: State) -> None:
+    """In a transaction of its own, which stands where the round is refused then."""
+    with state.transaction() as tx:
+        leases.cut_back(tx, tx.row("open_round"))
+
+
 def _lease(tx: Transaction, row: Row) -> Round:
-    if is_held(row) and row["lease_owner"] != _me():
-        owner = row["lease_owner"]
-        raise StateError(f"round {row['round_id']} is being run by {owner}; wait for it to finish, or end it")
-    add_cost(tx, row["round_id"], row["stage"], seconds=lost_seconds(row, LEASE))
+    if leases.is_held(row):
+        raise StateError(
+            f"round {row['round_id']} is being run by {row['lease_owner']}; wait for it to finish, or end it"
+        )
+    add_cost(tx, row["round_id"], row["stage"], seconds=leases.lost_seconds(row))
     token = row["lease_token"] + 1
-    moment = now()
+    owned = row | {"lease_owner": leases.me()}
     tx.run(
         "take_lease",
         round_id=row["round_id"],
-        owner=_me(),
+        owner=owned["lease_owner"],
         token=token,
-        until=moment + LEASE,
-        started_at=moment,
+        **leases.terms(),
+        **leases.stage_start(owned),
     )
     return Round(row["round_id"], row["round_key"], row["pinned_seq"], token, row["champion_version"])
-
-
-def is_held(row: Row) -> bool:
-    """Whether somebody runs the round of this row: its lease has not run out, and its owner is not known to be dead."""
-    owner = row["lease_owner"]
-    return owner is not None and row["lease_until"] > now() and not _is_dead(owner)
-
-
-def _me() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def _is_dead(owner: str) -> bool:
-    """Whether the owner is a process of this machine that is no more (a remote one must time out)."""
-    host, _, pid = owner.rpartition(":")
-    if host != socket.gethostname():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # it lives, and is somebody else's
-        return False
-    return False
 
 
 def stage_of(config: Config, round_: Round) -> str:
@@ -224,13 +208,12 @@ def writing(config: Config, round_: Round, stage: str) -> Iterator[Transaction]:
     with State(config.database).transaction() as tx:
         row = held_at(tx, round_, stage)
         yield tx
-        moment = now()
         timings = json.loads(held_row(tx, round_)["evidence"]).get("timings", {})
-        timings[stage] = round((moment - row["stage_started_at"]).total_seconds(), 2)
+        timings[stage] = round(leases.stage_seconds(row), 2)
         add_cost(tx, round_.round_id, stage, seconds=timings[stage])
         record_evidence(tx, round_, timings=timings, cost=round_cost(tx, round_.round_id))
         following = STAGES[STAGES.index(stage) + 1]
-        tx.run("advance_round", round_id=round_.round_id, stage=following, started_at=moment)
+        tx.run("advance_round", round_id=round_.round_id, stage=following, **leases.stage_start(row))
 
 
 def note_gpus(config: Config, round_: Round, stage: str, gpus: int) -> None:
@@ -311,4 +294,4 @@ def _renew(config: Config, round_: Round, stop: threading.Event) -> None:
     while not stop.wait(RENEW_SECONDS):
         # A busy database is tried again at the next turn; the lease lasts for several.
         with contextlib.suppress(StateError), state.transaction() as tx:
-            tx.run("renew_lease", round_id=round_.round_id, token=round_.lease_token, until=now() + LEASE)
+            tx.run("renew_lease", round_id=round_.round_id, token=round_.lease_token, **leases.terms())

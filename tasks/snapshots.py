@@ -91,6 +91,8 @@ def write_snapshot(frozen: "pl.DataFrame", folder: Path) -> Snapshot:
     if path.is_file() and _holds(path, snapshot_hash):
         return snapshot
     folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(".snapshot-*"):  # of a process that was killed while it wrote
+        leftover.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         # Level 1 is as small as 3, in half the time. Nobody filters the file, so it has no statistics.

@@ -10,8 +10,9 @@ from tasks.budget import MONTH
 from tasks.config import Config
 from tasks.costs import total_cost
 from tasks.db import Row, Transaction, require_state
+from tasks.leases import is_alive
 from tasks.records import now
-from tasks.rounds import complete_evidence, count_news, is_held, label
+from tasks.rounds import complete_evidence, count_news, label
 
 LATER = 2**31 - 1  # than any pass over the sources
 SHOWN_NOTICES = 5
@@ -51,7 +52,7 @@ def _running(row: Row | None) -> dict[str, Any] | None:
         "stage": row["stage"],
         "since": row["stage_started_at"],
         "by": row["lease_owner"],
-        "is_alive": is_held(row),
+        "is_alive": is_alive(row),
     }
 
 

@@ -361,6 +361,8 @@ def train(config: Config, round_: Round, on_progress: Progress | None = None) ->
         config, round_, make_spec(config, path, folder, champion), on_progress or (lambda **message: None)
     )
     (folder / "probe.json").write_text(json.dumps(trained["probe"]), encoding="utf-8")
+    for leftover in folder.rglob("checkpoints"):  # of a child that was killed just before it cleared them away
+        shutil.rmtree(leftover, ignore_errors=True)
     with writing(config, round_, "train") as tx:
         tx.run(
             "set_round_adapter",

@@ -15,6 +15,7 @@ from tasks.db import Row
 from tasks.engine import checked_adapter
 from tasks.errors import FlywheelError
 from tasks.probe import probe, real_input
+from tasks.tracking_store import check_server, make_store, naming_lost_server
 
 T = TypeVar("T")
 
@@ -76,8 +77,11 @@ def asking_mlflow(config: Config, ask: Callable[[], T]) -> T:
     """
     from mlflow.exceptions import MlflowException
 
+    make_store(config.tracking_uri)
+    check_server(config.tracking_uri)
     try:
-        return ask()
+        with naming_lost_server(config.tracking_uri):
+            return ask()
     except (MlflowException, OSError) as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise FlywheelError(

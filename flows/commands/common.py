@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -35,10 +36,12 @@ def one_line_errors(config: str | None = None) -> Iterator[None]:
 
     Where the state of the default config is asked for and is not there, another workload is likely to be meant.
     """
+    from tasks.disk import naming_full_disk
     from tasks.errors import ConfigError, FlywheelError, StateError
 
     try:
-        yield
+        with naming_full_disk(Path.cwd()):
+            yield
     except FlywheelError as error:
         meant = isinstance(error, StateError) and config == DEFAULT_CONFIG
         hint = f" ({config} was read: name yours with --config FILE, or in FLYWHEEL_CONFIG)" if meant else ""
@@ -65,8 +68,10 @@ def prepare(path: str) -> "Config":
 def call_flow(name: str, request: "RoundRequest") -> Any:
     """Run a flow in this process; what it returns."""
     from flows.logs import shorten_known_errors
+    from flows.server_guard import start_guard
 
     shorten_known_errors()
+    start_guard()
     flow = getattr(importlib.import_module(f"flows.{name}"), name)
     _keep_terminal_short()
     return flow(request)

@@ -97,8 +97,10 @@ def demo(
         config = prepare(config_file)
         from flows.logs import shorten_known_errors
         from flows.run_demo import run_demo
+        from flows.server_guard import start_guard
 
         shorten_known_errors()
+        start_guard()
         run_demo(config, config_file, data)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks.checkpoints import MANIFEST, last_whole, seal
+from tasks.checkpoints import MANIFEST, _step, last_whole, seal
 from tasks.child import run_child
 from tasks.train import main
 from tests.tasks.tiny import tiny_base, tiny_spec
@@ -87,6 +87,25 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_adapter(tmp_path: Path
     assert resumed["adapter_sha256"] == undisturbed["adapter_sha256"]
     assert [step for step, _ in resumed["training"]["loss"]] == list(range(1, 41))
     assert not list((tmp_path / "killed" / "checkpoints" / "sft").parent.rglob("checkpoint-*"))
+
+
+def test_a_training_goes_on_before_a_checkpoint_that_was_harmed(tmp_path: Path) -> None:
+    """A bit of its weights has flipped on the disk: it looks whole, and is not trained on from."""
+    base = tiny_base(tmp_path / "base")
+    undisturbed, _ = train(tiny_spec(tmp_path / "undisturbed", base))
+    spec = tiny_spec(tmp_path / "killed", base)
+    train_until(spec, 17)
+    whole = sorted(
+        (tmp_path / "killed" / "checkpoints" / "sft").glob("*/whole.json"), key=lambda file: _step(file.parent)
+    )
+    weights = whole[-1].parent / "adapter_model.safetensors"
+    harmed = bytearray(weights.read_bytes())
+    harmed[-1] ^= 1
+    weights.write_bytes(harmed)
+    resumed, said = train(spec)
+    notes = [message["note"] for message in said if "note" in message]
+    assert any("has another adapter_model.safetensors than was saved; it is passed over" in note for note in notes)
+    assert resumed["adapter_sha256"] == undisturbed["adapter_sha256"]
 
 
 def test_a_stage_that_was_finished_is_not_trained_again(tmp_path: Path) -> None:

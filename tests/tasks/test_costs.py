@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.cost_words import cost_sentence, cost_table, size
-from tasks.costs import AMOUNTS, add_cost, bytes_of, lost_seconds, round_cost, total_cost
+from tasks.costs import AMOUNTS, add_cost, bytes_of, round_cost, total_cost
 from tasks.db import State
+from tasks.leases import LEASE, lost_seconds, uptime
 from tasks.records import now
-from tasks.rounds import LEASE, note_gpus, open_or_resume, read_evidence, writing
+from tasks.rounds import note_gpus, open_or_resume, read_evidence, writing
 from tests.conftest import Workload, traffic
 
 
@@ -21,7 +22,10 @@ def age(workload: Workload, seconds: float) -> None:
     import duckdb
 
     with duckdb.connect(str(workload.config.database)) as connection:
-        connection.execute("update rounds set stage_started_at = ?", [now() - timedelta(seconds=seconds)])
+        connection.execute(
+            "update rounds set stage_started_at = ?, stage_uptime = ?",
+            [now() - timedelta(seconds=seconds), uptime() - seconds],
+        )
 
 
 def stage_costs(workload: Workload) -> dict[str, dict[str, float]]:
@@ -50,7 +54,7 @@ def test_what_a_killed_attempt_had_taken_counts_and_what_came_after_it_does_not(
     with State(opened.config.database).transaction() as tx:
         tx.run(
             "take_lease", round_id=1, owner="gone:1", token=7, started_at=moment - timedelta(seconds=3700),
-            until=moment - timedelta(seconds=3600) + LEASE,
+            until=moment - timedelta(seconds=3600) + LEASE, uptime=None, uptime_until=None,
         )  # fmt: skip
     round_ = open_or_resume(opened.config, "person:test")
     assert stage_costs(opened)["screen"]["seconds"] == pytest.approx(100)
@@ -60,8 +64,8 @@ def test_what_a_killed_attempt_had_taken_counts_and_what_came_after_it_does_not(
 
 def test_a_round_that_nobody_has_run_has_lost_nothing(opened: Workload) -> None:
     row = opened.rows("select * from rounds")[0]
-    assert lost_seconds(row | {"lease_until": None}, LEASE) == 0
-    assert lost_seconds(row | {"lease_until": row["stage_started_at"]}, LEASE) == 0, "a clock that was set back"
+    assert lost_seconds(row | {"lease_until": None}) == 0
+    assert lost_seconds(row | {"lease_until": row["stage_started_at"]}) == 0, "a clock that was set back"
 
 
 def test_gpu_seconds_are_those_of_all_devices_that_the_child_has(opened: Workload) -> None:

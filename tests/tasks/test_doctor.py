@@ -43,7 +43,7 @@ def registered(workload: Workload) -> Workload:
     with State(workload.config.database).transaction() as tx:
         tx.run(
             "insert_promotion", event="moved", move_id="m", from_version=None, to_version="1", moved_by="gate",
-            reason="r", round_id=1, created_at=now(),
+            reason="r", round_id=1, evidence_sha256=None, created_at=now(),
         )  # fmt: skip
     return workload
 
@@ -86,7 +86,7 @@ def test_a_round_that_nobody_runs_is_a_warning_with_what_to_type(registered: Wor
     registered.collect("b", traffic(2, prefix="b"))
     registered.open()
     assert of_state(registered)["round"].state == "ok", "this process has it"
-    run(registered, "update rounds set lease_until = ?", now() - timedelta(hours=1))
+    run(registered, "update rounds set lease_until = ?, uptime_until = 0", now() - timedelta(hours=1))
     found = of_state(registered)["round"]
     assert (found.state, found.found) == ("warning", "round 2 is at screen, and nobody runs it")
     assert found.mend == "flywheel run run_round --config x.yaml; or flywheel abandon --config x.yaml"

@@ -11,7 +11,7 @@ import pytest
 from tasks.config import Config
 from tasks.errors import ChildError, ConfigError, FlywheelError
 from tasks.redactors import Redactors
-from tests.conftest import Workload, inference, make_workload
+from tests.conftest import Workload, inference, make_workload, python
 
 NAMES = """
 import os
@@ -117,3 +117,24 @@ def test_a_pass_whose_redaction_dies_leaves_nothing(with_names: Config, tmp_path
         workload.collect("a", [record])
     assert not with_names.database.exists()
     assert [path.name for path in with_names.home.iterdir()] == ["tickets.redaction-key"]
+
+
+def test_a_key_whose_writer_was_killed_is_made_by_the_next(config: Config, tmp_path: Path) -> None:
+    """An empty key would make the same substitutes for everybody who has one."""
+    config.home.mkdir(parents=True, exist_ok=True)
+    code = """
+    import os, signal, sys
+    from pathlib import Path
+    from tasks import redactors
+    redactors.secrets.token_bytes = lambda size: os.kill(os.getpid(), signal.SIGKILL)
+    redactors._make_key(Path(sys.argv[1]))
+    """
+    key = config.home / "tickets.redaction-key"
+    killed = python(code, str(key))
+    killed.communicate()
+    assert killed.returncode == -9
+    assert not key.exists()
+    with here(config):
+        assert len(key.read_bytes()) == 32
+        assert key.stat().st_mode & 0o077 == 0
+    assert [path.name for path in config.home.iterdir()] == [key.name]

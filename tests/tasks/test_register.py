@@ -8,7 +8,7 @@ import pytest
 
 from tasks.db import State
 from tasks.live_metrics import find_or_create_experiment, find_or_create_run
-from tasks.register import _finished_run, _flatten, _write_flips, hashes
+from tasks.register import _finished_run, _flatten, _take_over, _write_flips, hashes
 from tests.conftest import Workload, traffic
 from tests.round_evidence import earlier_round, round_evidence
 
@@ -43,17 +43,26 @@ def test_parameters_are_named_by_their_path_in_the_config(workload: Workload) ->
 
 
 @pytest.mark.slow
-def test_an_unfinished_run_is_deleted_and_a_finished_one_is_found(workload: Workload) -> None:
-    """Killed in the middle of logging, a round does not leave two runs behind."""
+def test_an_unfinished_run_is_taken_over_and_a_finished_one_is_found(workload: Workload) -> None:
+    """Killed in the middle of logging, a round leaves one run behind, with all that its training had logged."""
     from mlflow import MlflowClient
 
     client: Any = MlflowClient(workload.config.tracking_uri)
     experiment = find_or_create_experiment(client, "tickets", workload.config.artifact_location)
     assert find_or_create_experiment(client, "tickets", None) == experiment
     half = client.create_run(experiment, tags={"flywheel.round_key": "tickets/1"})
+    client.log_metric(half.info.run_id, "train/learning_rate", 0.5, step=1)
+    client.log_metric(half.info.run_id, "train/learning_rate", 0.4, step=2)
+    for name in ("anchor/accuracy", "train/tokens"):
+        client.log_metric(half.info.run_id, name, 0.9)
     assert _finished_run(client, experiment, "tickets/1") is None
-    assert client.get_run(half.info.run_id).info.lifecycle_stage == "deleted"
     live = find_or_create_run(client, None, "tickets", "round 1", "tickets/1")
+    client.log_metric(live, "train/learning_rate", 0.5, step=1)
+    _take_over(client, experiment, "tickets/1", live, own={"train/tokens"})
+    assert client.get_run(half.info.run_id).info.lifecycle_stage == "deleted"
+    rates = client.get_metric_history(live, "train/learning_rate")
+    assert sorted((metric.step, metric.value) for metric in rates) == [(1, 0.5), (2, 0.4)]
+    assert client.get_run(live).data.metrics.keys() == {"train/learning_rate"}
     assert _finished_run(client, experiment, "tickets/1") is None
     assert find_or_create_run(client, None, "tickets", "round 1", "tickets/1") == live
     whole = client.create_run(experiment, tags={"flywheel.round_key": "tickets/1", "flywheel.model_id": "m-1"})

@@ -47,6 +47,7 @@ from tests.conftest import (
     traffic,
 )
 
+UNKNOWN = {"uptime_until": None, "uptime": None}  # of a machine's own clock
 RUNNER = """
 import os, sys, time
 from pathlib import Path
@@ -262,7 +263,7 @@ def test_a_live_runners_round_is_left_to_it(ready: Workload) -> None:
 
 def test_a_runner_elsewhere_is_taken_over_when_its_lease_has_run_out(ready: Workload) -> None:
     round_ = ready.open()
-    lease = {"round_id": 1, "owner": "elsewhere:1", "token": round_.lease_token, "started_at": now()}
+    lease = {"round_id": 1, "owner": "elsewhere:1", "token": round_.lease_token, "started_at": now()} | UNKNOWN
     with State(ready.config.database).transaction() as tx:
         tx.run("take_lease", until=now() + timedelta(seconds=30), **lease)
     with pytest.raises(StateError, match="elsewhere:1"):
@@ -290,7 +291,7 @@ def test_a_stage_whose_runner_was_overtaken_meanwhile_is_taken_back(ready: Workl
     round_ = ready.open()
     with pytest.raises(LeaseLostError), writing(ready.config, round_, "screen") as tx:
         tx.run("set_verdict", round_id=1, verdict="promote")
-        tx.run("take_lease", round_id=1, owner="x:1", token=9, until=now(), started_at=now())
+        tx.run("take_lease", round_id=1, owner="x:1", token=9, until=now(), started_at=now(), **UNKNOWN)
     assert ready.value("select verdict from rounds") is None
 
 

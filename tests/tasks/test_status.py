@@ -13,9 +13,9 @@ from flows.status_screen import print_status
 from tasks.config import Config
 from tasks.costs import add_cost
 from tasks.db import State
+from tasks.leases import LEASE
 from tasks.notices import record_notice
 from tasks.records import now
-from tasks.rounds import LEASE
 from tasks.status import SHOWN_NOTICES, status
 from tests.conftest import Workload, correction, inference, traffic
 
@@ -66,13 +66,13 @@ def test_a_round_that_somebody_works_on_says_who_and_since_when(collected: Workl
 
 def test_a_round_that_nobody_works_on_any_more_says_what_to_type(collected: Workload) -> None:
     collected.open()
-    run(collected, "update rounds set lease_until = ?", now() - timedelta(minutes=5))
+    run(collected, "update rounds set lease_until = ?, uptime_until = 0", now() - timedelta(minutes=5))
     assert "nothing: round 1, screen was left unfinished; flywheel run run_round" in shown(status(collected.config))
 
 
 def test_what_a_person_is_asked_comes_first(collected: Workload) -> None:
     collected.open()
-    run(collected, "update rounds set stage = 'approve', lease_until = ?", now() - LEASE)
+    run(collected, "update rounds set stage = 'approve', lease_until = ?, uptime_until = 0", now() - LEASE)
     moment = now()
     run(collected, "insert into approvals (round_id, asked_at, expires_at) values (1, ?, ?)", moment, moment + LEASE)
     found = status(collected.config)

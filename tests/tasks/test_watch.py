@@ -46,7 +46,7 @@ def promote(workload: Workload, version: str | None = "1", before: str | None = 
     moment = now()
     move = {
         "move_id": f"move of {moment}", "from_version": before, "to_version": version, "moved_by": by, "reason": "r",
-        "round_id": 1, "created_at": moment,
+        "round_id": 1, "evidence_sha256": None, "created_at": moment,
     }  # fmt: skip
     with State(workload.config.database).transaction() as tx:
         for event in ("intended", "moved"):
