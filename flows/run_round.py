@@ -6,19 +6,21 @@ A round that was interrupted is picked up at the stage where it stopped. Where n
 ends after the first step, without loading a model library.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from prefect import flow, get_run_logger
 
 from flows.artifacts import publish_blend, publish_clusters, publish_verdict
 from flows.collect_failures import collect_task
+from flows.names import name_of_run, rename_run, round_title
+from flows.round_page import publish_round
 from tasks.case_scores import check_scorer
 from tasks.config import Config, RoundRequest, check_base_folder, check_base_model, load_config
+from tasks.requests import is_heavy
 from tasks.rounds import Round, has_work, keep_lease, open_or_resume, read_evidence, stage_of
 
 
-@flow(name="run_round")
+@flow(name="run_round", flow_run_name=lambda: name_of_run("round"))
 def run_round(request: RoundRequest) -> dict[str, Any] | None:
     """The evidence of the round that was run, or None where there was nothing to do."""
     config = load_config(request.config)
@@ -32,17 +34,32 @@ def run_round(request: RoundRequest) -> dict[str, Any] | None:
     check_scorer(config)
     round_ = open_or_resume(config, request.requested_by)
     get_run_logger().info("Round %d of %s, against champion %s", round_.round_id, config.name, round_.champion)
+    rename_run(round_title(config.name, round_.round_id, request.requested_by))
     with keep_lease(config, round_):
         while (stage := stage_of(config, round_)) != "closed":
-            run_stage(stage, config, round_)
-    return read_evidence(config, round_.round_id)[0]
+            run_where_asked(stage, config, round_, request)
+    evidence = read_evidence(config, round_.round_id)[0]
+    publish_round(evidence, config)
+    return evidence
+
+
+def run_where_asked(stage: str, config: Config, round_: Round, request: RoundRequest) -> None:
+    """Run one stage in this process, or, a heavy one, where the request says."""
+    if request.heavy_stages == "gpu" and is_heavy(stage, config):
+        from flows.gpu_pool import run_in_pool
+
+        run_in_pool(stage, config, request.config, round_)
+    else:
+        run_stage(stage, config, round_)
 
 
 def run_stage(stage: str, config: Config, round_: Round) -> None:
     """Run one stage, which moves the round on, and publish what it found to Prefect's UI."""
+    from prefect import Task
+
     from tasks import approve, blend, cluster, gate, promote, register, regress, screen, shadow, split, train
 
-    stages: dict[str, Callable[[Config, Round], object]] = {
+    stages: dict[str, Task[[Config, Round], Any]] = {
         "screen": screen.screen_task,
         "cluster": cluster.cluster_task,
         "split": split.split_task,
@@ -55,7 +72,7 @@ def run_stage(stage: str, config: Config, round_: Round) -> None:
         "approve": approve.approve_task,
         "promote": promote.finish_task,
     }
-    stages[stage](config, round_)
+    _ = stages[stage].with_options(task_run_name=f"{stage}, round {round_.round_id}")(config, round_)
     publish = {"cluster": publish_clusters, "blend": publish_blend, "gate": publish_verdict}.get(stage)
     if publish is not None:
         publish(read_evidence(config, round_.round_id)[0])

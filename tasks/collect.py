@@ -22,6 +22,7 @@ from tasks.checks import make_check
 from tasks.config import Config, SourceConfig
 from tasks.db import Row, State, Transaction, scratch
 from tasks.errors import SourceError
+from tasks.progress import Show, watched
 from tasks.records import now, printable, sha256
 from tasks.sources.base import Part
 from tasks.sources.make import make_mapping, make_source
@@ -213,7 +214,7 @@ def _text(raw: str | bytes) -> str:
     return raw.decode("utf-8", errors="replace") if isinstance(raw, bytes) else raw
 
 
-def collect(config: Config) -> Collected:
+def collect(config: Config, on_progress: Show | None = None) -> Collected:
     """One pass over all sources; the counts of what became of each record that was read.
 
     Raises:
@@ -223,6 +224,8 @@ def collect(config: Config) -> Collected:
     state = State(config.database)
     sequence, cursors = _position(state)
     parts = _pull(config, cursors)
+    if on_progress is not None:
+        parts = watched(parts, config.sources, on_progress)
     first = next(parts, None)
     if first is None:
         return Collected()
