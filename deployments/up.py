@@ -222,14 +222,16 @@ def running(settings: Settings, stopping: Stopping) -> Iterator[list[Service]]:
 
 def greeting(settings: Settings) -> str:
     """What a person needs to know once all is up."""
+    variables = deployment_variables(settings.env_file)
+    workload, config = variables["FLYWHEEL_WORKLOAD"], variables["FLYWHEEL_CONFIG"]
     password = ", with PREFECT_API_AUTH_STRING" if os.environ.get("PREFECT_SERVER_API_AUTH_STRING") else ""
     return f"""
-  Prefect  {settings.prefect_url}   flows, schedules, runs: Deployments > tickets > Run
+  Prefect  {settings.prefect_url}   flows, schedules, runs: Deployments > {workload}-round > Run
   MLflow   {settings.mlflow_url}   models, versions side by side, evidence
   logs     {settings.home / "logs"}
 
   Runs from another terminal appear there with
-    PREFECT_API_URL={settings.prefect_url}/api .venv/bin/flywheel run run_round --config configs/tickets.yaml{password}
+    PREFECT_API_URL={settings.prefect_url}/api .venv/bin/flywheel run run_round --config {config}{password}
   The first round needs traffic: `make demo` makes some. Ctrl-C stops everything.
 """
 

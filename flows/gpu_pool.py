@@ -48,7 +48,7 @@ def _start(config: Config, request: StageRequest) -> UUID:
     from prefect.exceptions import ObjectNotFound
     from prefect.settings import PREFECT_API_URL
 
-    name = f"run_stage/{config.name}"
+    name = f"run_stage/{config.name}-stage"
     if not PREFECT_API_URL.value():
         raise FlywheelError(f"the gpu pool needs a Prefect server, and PREFECT_API_URL names none; name it, or {HERE}")
     try:
