@@ -7,6 +7,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from flows.logs import shorten_known_errors
 from flows.names import name_of_run
 from tasks.collect import Collected, collect
 from tasks.config import Config, FlowRequest, load_config
@@ -36,6 +37,7 @@ def collect_task(config: Config) -> Collected:
 @flow(name="collect_failures", flow_run_name=lambda: name_of_run("collect"))
 def collect_failures(request: FlowRequest) -> Collected:
     """One pass over the sources, and an event where enough is new for a round; counts of what became of each row."""
+    shorten_known_errors()
     config = load_config(request.config)
     collected = collect_task(config)
     if new := announce_enough(config):

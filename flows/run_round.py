@@ -12,6 +12,7 @@ from prefect import flow, get_run_logger
 
 from flows.artifacts import publish_blend, publish_clusters, publish_verdict
 from flows.collect_failures import collect_task
+from flows.logs import shorten_known_errors
 from flows.names import name_of_run, rename_run, round_title
 from flows.round_page import publish_round
 from tasks.case_scores import check_scorer
@@ -23,6 +24,7 @@ from tasks.rounds import Round, has_work, keep_lease, open_or_resume, read_evide
 @flow(name="run_round", flow_run_name=lambda: name_of_run("round"))
 def run_round(request: RoundRequest) -> dict[str, Any] | None:
     """The evidence of the round that was run, or None where there was nothing to do."""
+    shorten_known_errors()
     config = load_config(request.config)
     check_base_folder(config)
     collect_task(config)
