@@ -23,7 +23,7 @@ from tasks.config import Config, load_config
 from tasks.db import State
 from tasks.errors import FlywheelError, LeaseLostError, StateError
 from tasks.requests import StageRequest
-from tasks.rounds import RENEW_SECONDS, Round, held_at
+from tasks.rounds import RENEW_SECONDS, Round, held_at, held_row
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State as RunState
@@ -58,7 +58,7 @@ def ending_with_lease(config: Config, round_: Round, stage: str) -> Iterator[Non
     with State(config.database).transaction() as tx:
         held_at(tx, round_, stage)
     done = threading.Event()
-    thread = threading.Thread(target=_look, args=(config, round_, stage, done), daemon=True)
+    thread = threading.Thread(target=_look, args=(config, round_, done), daemon=True)
     thread.start()
     try:
         yield
@@ -67,12 +67,13 @@ def ending_with_lease(config: Config, round_: Round, stage: str) -> Iterator[Non
         thread.join()
 
 
-def _look(config: Config, round_: Round, stage: str, done: threading.Event) -> None:
+def _look(config: Config, round_: Round, done: threading.Event) -> None:
+    """Ask for the token alone: the stage moves on a moment before its run ends."""
     state = State(config.database)
     while not done.wait(RENEW_SECONDS):
         try:
             with state.transaction() as tx:
-                held_at(tx, round_, stage)
+                held_row(tx, round_)
         except LeaseLostError:
             if not done.is_set():
                 os.kill(os.getpid(), signal.SIGTERM)

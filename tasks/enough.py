@@ -4,7 +4,7 @@ from tasks.config import Config
 from tasks.db import State
 from tasks.notices import emit
 from tasks.records import now
-from tasks.rounds import news
+from tasks.rounds import count_news
 
 EVENT = "corrections.enough"
 
@@ -23,7 +23,7 @@ def announce_enough(config: Config) -> int | None:
         if tx.row("open_round") is not None:
             return None
         judged = tx.rows("get_judged_seq")[0]["pinned_seq"]
-        new = news(tx, config)
+        new = count_news(tx, config)
         if new < config.blend.min_corrections or tx.row("get_announcement", judged_seq=judged) is not None:
             return None
     if not emit(config, EVENT, {"new": new, "needed": config.blend.min_corrections}):

@@ -53,11 +53,11 @@ def has_work(config: Config, min_corrections: int) -> bool:
     champion was trained on, each that was taken back counts as one.
     """
     with State(config.database).transaction() as tx:
-        return tx.row("open_round") is not None or news(tx, config) >= min_corrections
+        return tx.row("open_round") is not None or count_news(tx, config) >= min_corrections
 
 
-def news(tx: Transaction, config: Config) -> int:
-    """How much is new since the last round that was judged, counted as `has_work` does."""
+def count_news(tx: Transaction, config: Config) -> int:
+    """What makes a round worth running: how much of it is new since the last one that was judged, see `has_work`."""
     since = tx.rows("get_judged_seq")[0]["pinned_seq"]
     new = int(tx.rows("count_new_corrections", since=since)[0]["corrections"])
     if config.task == "better_answer":

@@ -309,6 +309,7 @@ ROW: dict[str, dict[str, Any]] = {
     "versions": {"version": "1", "round_id": 1, "snapshot_hash": "h", "adapter_path": "p", "adapter_sha256": "a",
                  "created_at": NOW},
     "reference_pins": {"pinned_by": "person:m", "reason": "r", "pinned_at": NOW},
+    "announcements": {"judged_seq": 0, "new_signals": 50, "announced_at": NOW},
     "promotions": {"promotion_id": 1, "move_id": "m", "event": "intended", "moved_by": "gate", "reason": "r",
                    "created_at": NOW},
 }  # fmt: skip
@@ -320,7 +321,7 @@ KEYS = {
     "cluster_members": ["inference_id"], "near_duplicates": ["left_hash", "right_hash"], "sides": ["input_hash"],
     "regression_cases": ["case_id"], "snapshots": ["snapshot_hash"], "snapshot_rows": ["snapshot_hash", "position"],
     "rounds": ["round_id"], "case_results": ["round_id", "role", "case_id"], "versions": ["version"],
-    "promotions": ["promotion_id"], "reference_pins": ["pinned_at"],
+    "promotions": ["promotion_id"], "reference_pins": ["pinned_at"], "announcements": ["judged_seq"],
     "cluster_changes": ["round_id", "kind", "source", "target"],
     "cluster_labels": ["cluster_id", "set_at"], "contradictions": ["signal_id", "kind"],
     "opposite_preferences": ["content_hash"],
