@@ -6,6 +6,8 @@ from tasks.config import FlowRequest, load_config
 from tasks.errors import ConfigError
 from tasks.requests import StageRequest
 
+COMMAND_LINE = "person:cli"  # what `flywheel run` says where nobody gives a name
+
 
 def purpose(requested_by: str) -> str:
     """Why a run was started, from who asked for it.
@@ -13,6 +15,8 @@ def purpose(requested_by: str) -> str:
     >>> [purpose(name) for name in ("schedule:nightly", "event:enough-corrections", "person:maria", "schedule")]
     ['nightly', 'enough corrections', 'for maria', 'schedule']
     """
+    if requested_by == COMMAND_LINE:
+        return "from the command line"
     kind, _, name = requested_by.partition(":")
     said = name.replace("-", " ").strip() or kind
     return f"for {said}" if kind == "person" and name else said

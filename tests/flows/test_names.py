@@ -15,6 +15,7 @@ from tasks.requests import StageRequest
         ("schedule:nightly", "nightly"),
         ("event:enough-corrections", "enough corrections"),
         ("person:maria", "for maria"),
+        ("person:cli", "from the command line"),
         ("schedule", "schedule"),
         ("person:", "person"),
         ("maria", "maria"),
