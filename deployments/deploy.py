@@ -60,6 +60,21 @@ def deploy_all(variables: dict[str, str]) -> None:
         raise DeployError(f"`prefect deploy` failed: {last}")
 
 
+def remove_stale(client: "SyncPrefectClient", workload: str) -> None:
+    """Remove deployments of the workload that prefect.yaml had under another name; their schedules would go on."""
+    import yaml
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+
+    entries = yaml.safe_load((FOLDER / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    names = {entry["name"].replace("{{ $FLYWHEEL_WORKLOAD }}", workload) for entry in entries}
+    ours = {entry["entrypoint"] for entry in entries}
+    tagged = DeploymentFilter(tags=DeploymentFilterTags(all_=[workload]))
+    for found in client.read_deployments(deployment_filter=tagged):
+        if found.entrypoint in ours and found.name not in names:
+            client.delete_deployment(found.id)
+            print(f"removed the deployment {found.name}, which is not in prefect.yaml any more")
+
+
 def deploy(env_file: Path | None) -> str:
     """All of it; the workload's name.
 
@@ -78,6 +93,7 @@ def deploy(env_file: Path | None) -> str:
         with get_client(sync_client=True) as client:
             create_pools(client, [variables["FLYWHEEL_LOCAL_POOL"], variables["FLYWHEEL_GPU_POOL"]])
             deploy_all(variables)
+            remove_stale(client, variables["FLYWHEEL_WORKLOAD"])
             notified = apply_automations(client, FOLDER / "automations.yaml")
     except PrefectHTTPStatusError as error:
         status = error.response.status_code

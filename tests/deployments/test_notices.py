@@ -117,10 +117,15 @@ def test_secrets_are_in_no_log(up: Up) -> None:
     assert TOKEN not in shown
 
 
-def test_deploying_again_changes_nothing(up: Up, tmp_path: Path) -> None:
+def test_deploying_again_changes_nothing_but_what_is_gone_from_the_file(up: Up, tmp_path: Path) -> None:
     def names() -> list[str]:
         return sorted(a["name"] for a in up.posted("/automations/filter"))
 
+    flow = up.client.get("/deployments/name/run_round/tickets-round").json()
+    old = {"name": "tickets", "flow_id": flow["flow_id"], "entrypoint": flow["entrypoint"], "tags": ["tickets"]}
+    own = old | {"name": "own", "entrypoint": "mine.run"}
+    up.posted("/deployments/", **old)
+    up.posted("/deployments/", **own)
     before = names()
     assert len(before) == len(set(before)) == 8
     env = up.env | {"PREFECT_API_URL": f"{up.prefect}/api", "PREFECT_API_AUTH_STRING": PREFECT_PASSWORD}
@@ -129,6 +134,8 @@ def test_deploying_again_changes_nothing(up: Up, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert TOKEN not in done.stdout + done.stderr
     assert names() == before
+    deployed = {d["name"] for d in up.posted("/deployments/filter")}
+    assert deployed == {"own"} | {f"tickets-{kind}" for kind in ("collect", "cluster", "round", "stage", "watch")}
     assert len(up.posted("/block_documents/filter")) == 1
 
     wrong = env | {"PREFECT_API_AUTH_STRING": "flywheel:wrong"}
