@@ -15,7 +15,7 @@ from tasks.enough import announce_enough
 from tasks.progress import ProgressBar
 
 
-@task(name="collect", cache_policy=NO_CACHE)
+@task(name="collect", task_run_name="collect", cache_policy=NO_CACHE)
 def collect_task(config: Config) -> Collected:
     """Prefect task around `collect`, which itself does without Prefect: a pass that finds nothing new is quick."""
     bar = ProgressBar(f"Collecting what is new for {config.name}")
