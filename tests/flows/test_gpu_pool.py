@@ -120,7 +120,7 @@ def test_the_page_of_the_round_links_what_says_more(up: Up) -> None:
     page = latest("tickets-round")
     assert page["data"].startswith("# tickets: round 1, ")
     for part in ("verdict", "flips", "clusters", "blend", "snapshot"):
-        assert f"(/artifacts/artifact/{latest(f'tickets-{part}')['id']})" in page["data"]
+        assert f"(/artifacts/artifact/{latest(f'tickets-{part}')['latest_id']})" in page["data"]
     assert f"{up.mlflow}/#/models/tickets/versions/1" in page["data"]
 
 
