@@ -14,6 +14,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(KIND)
 UNFINISHED := $(VENV)/.unfinished
 
+BIND ?= 127.0.0.1
 PREFECT_PORT ?= 4200
 MLFLOW_PORT ?= 5000
 
@@ -40,8 +41,8 @@ bench: $(READY)  ## run every benchmark
 	@set -e; for file in benchmarks/[a-z]*.py; do \
 		name=$$(basename $$file .py); echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
 
-up: $(READY)  ## start the Prefect server, the MLflow server and a worker; Ctrl-C stops them
-	@$(BIN)/python -m deployments.up --prefect-port $(PREFECT_PORT) --mlflow-port $(MLFLOW_PORT)
+up: $(READY)  ## start the Prefect server, the MLflow server and workers, and deploy; Ctrl-C stops them
+	@$(BIN)/python -m deployments.up --prefect-port $(PREFECT_PORT) --mlflow-port $(MLFLOW_PORT) --host $(BIND) $(if $(ENV_FILE),--env-file $(ENV_FILE))
 
 # An environment that works is kept: `venv` over one that another Python made would mix the two.
 $(READY): requirements/$(KIND).txt requirements/install.py pyproject.toml

@@ -16,7 +16,10 @@ class _ShortenKnownErrors(logging.Filter):
         return True
 
 
+SHORTEN = _ShortenKnownErrors()
+
+
 def shorten_known_errors() -> None:
-    """Apply to the loggers that Prefect's engine reports failed runs with."""
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(_ShortenKnownErrors())
+    """Apply to the loggers that Prefect's engine reports failed runs with; done twice, it is done once."""
+    for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.engine"):
+        logging.getLogger(name).addFilter(SHORTEN)

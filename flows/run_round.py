@@ -6,7 +6,6 @@ A round that was interrupted is picked up at the stage where it stopped. Where n
 for a person, the flow ends after the first step, without loading a model library.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from prefect import flow, get_run_logger
@@ -14,18 +13,23 @@ from prefect import flow, get_run_logger
 from flows.approval import mend_serving, resumed, wait
 from flows.artifacts import publish_blend, publish_clusters, publish_shadow, publish_verdict
 from flows.collect_failures import collect_task
+from flows.logs import shorten_known_errors
+from flows.names import name_of_run, rename_run, round_title
+from flows.round_page import publish_round
 from tasks.approve import settle, waiting
 from tasks.budget import hold_before_start, next_stage
 from tasks.case_scores import check_scorer
 from tasks.config import Config, RoundRequest, check_base_folder, check_base_model, load_config
 from tasks.disk import naming_full_disk
 from tasks.prune import prune_after_round
+from tasks.requests import is_heavy
 from tasks.rounds import Round, has_work, keep_lease, open_or_resume, read_evidence
 
 
-@flow(name="run_round")
+@flow(name="run_round", flow_run_name=lambda: name_of_run("round"))
 def run_round(request: RoundRequest) -> dict[str, Any] | None:
     """The evidence of the round that was run, or None where there was nothing to do."""
+    shorten_known_errors()
     config = load_config(request.config)
     if (decided := resumed(config)) is not None:
         return decided
@@ -45,22 +49,37 @@ def run_round(request: RoundRequest) -> dict[str, Any] | None:
         return read_evidence(config, held)[0]
     round_ = open_or_resume(config, request.requested_by)
     get_run_logger().info("Round %d of %s, against champion %s", round_.round_id, config.name, round_.champion)
+    rename_run(round_title(config.name, round_.round_id, request.requested_by))
     with keep_lease(config, round_):
         asked = None
         while asked is None and (stage := next_stage(config, round_, get_run_logger().warning)) != "closed":
-            run_stage(stage, config, round_)
+            run_where_asked(stage, config, round_, request)
             asked = waiting(config) if stage == "approve" else None
+    evidence = read_evidence(config, round_.round_id)[0]
+    publish_round(evidence, config)
     if asked is not None:
         return wait(config, asked)
     prune_after_round(config, get_run_logger().warning)
-    return read_evidence(config, round_.round_id)[0]
+    return evidence
+
+
+def run_where_asked(stage: str, config: Config, round_: Round, request: RoundRequest) -> None:
+    """Run one stage in this process, or, a heavy one, where the request says."""
+    if request.heavy_stages == "gpu" and is_heavy(stage, config):
+        from flows.gpu_pool import run_in_pool
+
+        run_in_pool(stage, config, request.config, round_)
+    else:
+        run_stage(stage, config, round_)
 
 
 def run_stage(stage: str, config: Config, round_: Round) -> None:
     """Run one stage, which moves the round on, and publish what it found to Prefect's UI."""
+    from prefect import Task
+
     from tasks import approve, blend, cluster, gate, promote, register, regress, screen, shadow, split, train
 
-    stages: dict[str, Callable[[Config, Round], object]] = {
+    stages: dict[str, Task[[Config, Round], Any]] = {
         "screen": screen.screen_task,
         "cluster": cluster.cluster_task,
         "split": split.split_task,
@@ -73,8 +92,9 @@ def run_stage(stage: str, config: Config, round_: Round) -> None:
         "approve": approve.approve_task,
         "promote": promote.finish_task,
     }
+    named = stages[stage].with_options(task_run_name=f"{stage}, round {round_.round_id}")
     with naming_full_disk(config.home):
-        stages[stage](config, round_)
+        _ = named(config, round_)
     publish = {
         "cluster": publish_clusters, "blend": publish_blend, "gate": publish_verdict, "shadow": publish_shadow,
     }.get(stage)  # fmt: skip

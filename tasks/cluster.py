@@ -24,6 +24,7 @@ from tasks.db import Row, State
 from tasks.differences import difference
 from tasks.drift import drift
 from tasks.embed import embed
+from tasks.progress import ProgressBar, Show
 from tasks.records import now, user_text
 from tasks.rounds import Round, record_evidence, writing
 
@@ -53,21 +54,23 @@ class Failure:
         return difference(self.output, self.corrected, self.reason)
 
 
-def features(state: State, texts: Sequence[str], wrongs: Sequence[str], config: Config) -> "np.ndarray":
+def features(
+    state: State, texts: Sequence[str], wrongs: Sequence[str], config: Config, on_progress: Show | None = None
+) -> "np.ndarray":
     """Unit-length vectors (failures x 2 dimensions): the input's embedding beside that of how the output was wrong.
 
     The latter half in words, half to the letter. The input's alone, if `error_weight` is 0.
     """
     import numpy as np
 
-    inputs, weight = embed(state, texts, config.encoder), config.cluster.error_weight
+    inputs, weight = embed(state, texts, config.encoder, on_progress), config.cluster.error_weight
     if not weight:
         return inputs
     width = inputs.shape[1]
     vectors = np.empty((len(texts), 2 * width), np.float32)
     vectors[:, :width] = inputs
     del inputs  # a million failures take gigabytes
-    vectors[:, width:] = embed(state, wrongs, config.encoder)
+    vectors[:, width:] = embed(state, wrongs, config.encoder, on_progress)
     for start in range(0, len(wrongs), BLOCK):
         half = vectors[start : start + BLOCK, width:]
         half += to_the_letter(wrongs[start : start + BLOCK], width)
@@ -122,7 +125,7 @@ def _top_terms(weights: "np.ndarray", names: "np.ndarray") -> list[str]:
     return [str(names[i]) for i in best if weights[i] > 0]
 
 
-def cluster(config: Config, round_: Round) -> list[Row]:
+def cluster(config: Config, round_: Round, on_progress: Show | None = None) -> list[Row]:
     """Give each failure its cluster, old or new; the clusters of the round's failures, ranked by impact."""
     import numpy as np
 
@@ -134,7 +137,7 @@ def cluster(config: Config, round_: Round) -> list[Row]:
     if rows["was_seen"].all():
         return _store(config, round_, map=[], drift=drift(config, round_, {}))
     failures = failures_of(rows)
-    vectors = features(state, [f.text for f in failures], [f.wrong for f in failures], config)
+    vectors = features(state, [f.text for f in failures], [f.wrong for f in failures], config, on_progress)
     ids: list[str | None] = sorted(rows["cluster_id"].drop_nulls().unique())
     before = places_of(rows["cluster_id"], ids)
     labels, changes = find_communities(vectors, min_size=config.cluster.min_size, before=before)
@@ -333,8 +336,8 @@ def _compare(ranked: list[Row], last: Row | None) -> None:
 
 @task(name="cluster", cache_policy=NO_CACHE)
 def cluster_task(config: Config, round_: Round) -> list[Row]:
-    """Prefect task around `cluster`."""
-    ranked = cluster(config, round_)
+    """Prefect task around `cluster`, with a progress bar in the UI for what has to be encoded."""
+    ranked = cluster(config, round_, ProgressBar(f"Encoding the failures of round {round_.round_id}").show)
     logger = get_run_logger()
     logger.info("%d clusters of failures in this round; the largest:", len(ranked))
     for row in ranked[:5]:

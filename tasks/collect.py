@@ -22,6 +22,7 @@ from tasks.config import Config, SourceConfig
 from tasks.db import Row, State, Transaction, scratch
 from tasks.disk import naming_full_disk
 from tasks.errors import SourceError
+from tasks.progress import Show, watched
 from tasks.records import now, printable, sha256
 from tasks.scratch_folders import clear_leftovers, scratch_folder
 from tasks.sources.base import Part
@@ -214,7 +215,7 @@ def _text(raw: str | bytes) -> str:
     return raw.decode("utf-8", errors="replace") if isinstance(raw, bytes) else raw
 
 
-def collect(config: Config) -> Collected:
+def collect(config: Config, on_progress: Show | None = None) -> Collected:
     """One pass over all sources; the counts of what became of each record that was read.
 
     Raises:
@@ -223,13 +224,15 @@ def collect(config: Config) -> Collected:
         DiskFullError: there is no room; the state is as it was before.
     """
     with naming_full_disk(config.home):
-        return _collect(config)
+        return _collect(config, on_progress)
 
 
-def _collect(config: Config) -> Collected:
+def _collect(config: Config, on_progress: Show | None) -> Collected:
     state = State(config.database)
     sequence, cursors = _position(state)
     parts = _pull(config, cursors)
+    if on_progress is not None:
+        parts = watched(parts, config.sources, on_progress)
     first = next(parts, None)
     if first is None:
         if config.home.is_dir():

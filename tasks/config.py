@@ -6,7 +6,7 @@ after an hour of training. Limits that vLLM sets on adapters are checked here fo
 
 import hashlib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -184,8 +184,8 @@ class Config(Model):
         return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()
 
 
-class RoundRequest(Model):
-    """What a person or a schedule asks for; Prefect's UI draws its form from this model."""
+class FlowRequest(Model):
+    """What a person, a schedule or an event asks of a flow; Prefect's UI draws its form from this model."""
 
     config: str = Field(
         "configs/tickets.yaml",
@@ -193,6 +193,18 @@ class RoundRequest(Model):
         description="Path of the workload's YAML file, from the folder the worker runs in",
         pattern=r"\.ya?ml$",
     )
+    requested_by: str = Field(
+        "schedule",
+        min_length=1,
+        max_length=100,
+        title="Requested by",
+        description="Who or what asks for it, such as person:maria; on record with what comes of it",
+    )
+
+
+class RoundRequest(FlowRequest):
+    """What is asked of a round."""
+
     min_corrections: int | None = Field(
         None,
         ge=1,
@@ -200,12 +212,10 @@ class RoundRequest(Model):
         title="Corrections that make a round worth running",
         description="Leave empty to use the config's own number",
     )
-    requested_by: str = Field(
-        "schedule",
-        min_length=1,
-        max_length=100,
-        title="Requested by",
-        description="Recorded with the round",
+    heavy_stages: Literal["here", "gpu"] = Field(
+        "here",
+        title="Where models are trained and run",
+        description="here: in the round's own process; gpu: by a worker of the gpu pool that sees the same files",
     )
 
 

@@ -9,7 +9,7 @@ vectors then gives every token a vector, and a text's is the sum of its tokens'.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.data_options import EncoderConfig
 from tasks.db import State
 from tasks.errors import ConfigError
+from tasks.progress import Show
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,8 +31,10 @@ SIF = 1e-4  # Arora et al. (2017): a token this frequent weighs half
 RIDGE, STEPS = 0.1, 40  # penalty, and steps of conjugate gradients
 
 
-def embed(state: State, texts: Sequence[str], encoder: EncoderConfig) -> "np.ndarray":
+def embed(state: State, texts: Sequence[str], encoder: EncoderConfig, on_progress: Show | None = None) -> "np.ndarray":
     """Unit-length vectors (texts x dimensions, float32); what the state has already is not computed again.
+
+    `on_progress` is told how many of the texts that are to be encoded are.
 
     Raises:
         ConfigError: the encoder is no folder and cannot be had from the hub.
@@ -43,15 +46,17 @@ def embed(state: State, texts: Sequence[str], encoder: EncoderConfig) -> "np.nda
     hashes = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
     text_of = dict(zip(hashes, texts, strict=True))
     if encoder.sample is not None and len(text_of) > encoder.sample:
-        return _estimate(state, texts, dict(sorted(text_of.items())[: encoder.sample]), encoder)
-    vectors = _of_distinct(state, text_of, encoder)
+        return _estimate(state, texts, dict(sorted(text_of.items())[: encoder.sample]), encoder, on_progress)
+    vectors = _of_distinct(state, text_of, encoder, on_progress)
     if len(text_of) == len(hashes):
         return vectors
     slots = {sha: slot for slot, sha in enumerate(text_of)}
     return vectors[[slots[sha] for sha in hashes]]
 
 
-def _of_distinct(state: State, text_of: dict[str, str], encoder: EncoderConfig) -> "np.ndarray":
+def _of_distinct(
+    state: State, text_of: dict[str, str], encoder: EncoderConfig, on_progress: Show | None
+) -> "np.ndarray":
     """The vectors of texts by their hash, in that order; those that the state lacks are encoded and stored."""
     import numpy as np
 
@@ -63,9 +68,10 @@ def _of_distinct(state: State, text_of: dict[str, str], encoder: EncoderConfig) 
     model = _load(encoder.model, encoder.dtype)
     if not found.any():
         vectors = np.empty((len(hashes), model.get_embedding_dimension()), np.float32)
-    for chunk in np.split(missing, range(CHUNK, len(missing), CHUNK)):
+    for number, chunk in enumerate(np.split(missing, range(CHUNK, len(missing), CHUNK))):
         shas = [hashes[slot] for slot in chunk]
-        vectors[chunk] = _encode(model, [text_of[sha] for sha in shas])
+        tell = _part(on_progress, number * CHUNK, len(missing))
+        vectors[chunk] = _encode(model, [text_of[sha] for sha in shas], tell)
         _store(state, shas, vectors[chunk], encoder.key)
     return vectors
 
@@ -97,17 +103,29 @@ def _store(state: State, hashes: list[str], vectors: "np.ndarray", key: str) -> 
         tx.load("insert_embeddings", rows)
 
 
-def _encode(model: Any, texts: list[str]) -> "np.ndarray":
+def _part(show: Show | None, before: int, total: int) -> Callable[[int], None]:
+    """What tells of the texts of a chunk that have been encoded, of all."""
+
+    def tell(done: int) -> None:
+        if show is not None:
+            show(before + done, total, f"{before + done:,} of {total:,} texts")
+
+    return tell
+
+
+def _encode(model: Any, texts: list[str], tell: Callable[[int], None]) -> "np.ndarray":
     """The model's vectors, in batches of texts of about the same number of tokens."""
     import numpy as np
     import torch
 
-    vectors = np.empty((len(texts), model.get_embedding_dimension()), np.float32)
+    vectors, done = np.empty((len(texts), model.get_embedding_dimension()), np.float32), 0
     for batch in _batches(_lengths(model, texts), GPU_TOKENS if model.device.type == "cuda" else CPU_TOKENS):
         part = [texts[place] for place in batch]
         found = model.encode(part, batch_size=len(part), convert_to_tensor=True, show_progress_bar=False)
         # Normalised as float32: in bfloat16, lengths come out up to 0.2% off.
         vectors[batch] = torch.nn.functional.normalize(found.float(), dim=1).cpu().numpy()
+        done += len(batch)
+        tell(done)
     return vectors
 
 
@@ -132,14 +150,16 @@ def _batches(lengths: list[int], tokens: int) -> Iterator[list[int]]:
         yield batch
 
 
-def _estimate(state: State, texts: Sequence[str], sample: dict[str, str], encoder: EncoderConfig) -> "np.ndarray":
+def _estimate(
+    state: State, texts: Sequence[str], sample: dict[str, str], encoder: EncoderConfig, on_progress: Show | None
+) -> "np.ndarray":
     """Vectors of all texts, in the encoder's own space, from those of the sample.
 
     They are not stored: estimating one takes less time than reading it.
     """
     import numpy as np
 
-    known = _of_distinct(state, sample, encoder)
+    known = _of_distinct(state, sample, encoder, on_progress)
     tokenizer = _load(encoder.model, encoder.dtype).tokenizer
     if not callable(tokenizer):
         raise ConfigError(f"encoder.sample: {encoder.model} has no tokenizer that could be used for it; remove sample")

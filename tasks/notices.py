@@ -16,14 +16,16 @@ def record_notice(
     tx.run("insert_notice", kind=kind, text=text, round_id=round_id, version=version, created_at=now())
 
 
-def emit(config: Config, event: str, payload: dict[str, Any]) -> None:
-    """Tell Prefect of something that automations may act on, such as `flywheel.champion.moved`.
+def emit(config: Config, event: str, payload: dict[str, Any]) -> bool:
+    """Tell Prefect of something that automations may act on, such as `flywheel.champion.moved`; whether it was told.
 
     Nothing hangs on it: where no Prefect server is named (PREFECT_API_URL), nobody is told.
     """
     from prefect.events import emit_event
     from prefect.settings import PREFECT_API_URL
 
-    if PREFECT_API_URL.value():
-        resource = {"prefect.resource.id": f"flywheel.workload.{config.name}", "prefect.resource.name": config.name}
-        emit_event(event=f"flywheel.{event}", resource=resource, payload=payload)
+    if not PREFECT_API_URL.value():
+        return False
+    resource = {"prefect.resource.id": f"flywheel.workload.{config.name}", "prefect.resource.name": config.name}
+    emit_event(event=f"flywheel.{event}", resource=resource, payload=payload)
+    return True

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
@@ -29,6 +28,7 @@ from tasks.engine import answerer, checked_adapter, engine_dtype, vllm_version
 from tasks.errors import FlywheelError
 from tasks.leaks import guard
 from tasks.parity import UNKNOWN, tolerance
+from tasks.progress import ProgressBar
 from tasks.records import sha256
 from tasks.reference import reference_of
 from tasks.rounds import Round, held_row, note_gpus, record_evidence, writing
@@ -285,12 +285,13 @@ def _adapter_fact(model: Model) -> dict[str, Any]:
 def regress_task(config: Config, round_: Round) -> None:
     """Prefect task around `regress`, with a progress bar in the UI."""
     logger = get_run_logger()
-    bar = create_progress_artifact(progress=0.0, description=f"Regression suite of round {round_.round_id}")
+    bar = ProgressBar(f"Regression suite of round {round_.round_id}")
+    bar.show(0, 1)
     where = f"Asking the server at {config.engine.address}" if config.engine.address else "Starting one vLLM engine"
     logger.info("%s for champion and challenger", where)
 
     def show(done: int, total: int) -> None:
-        update_progress_artifact(artifact_id=bar, progress=100 * done / total)  # type: ignore[arg-type]
+        bar.show(done, total, f"{done:,} of {total:,} answers")
         logger.info("%d of %d answers", done, total)
 
     made = regress(config, round_, show)

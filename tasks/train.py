@@ -16,7 +16,6 @@ from statistics import fmean
 from typing import Any
 
 from prefect import task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
@@ -31,6 +30,7 @@ from tasks.errors import FlywheelError
 from tasks.live_metrics import LiveMetrics
 from tasks.methods import STAGES
 from tasks.pair_checks import alarms, measure
+from tasks.progress import ProgressBar
 from tasks.records import sha256
 from tasks.rounds import Round, held_row, note_gpus, record_evidence, writing
 from tasks.snapshots import read_conversations, read_snapshot
@@ -423,13 +423,14 @@ def make_spec(config: Config, snapshot: Path, folder: Path, champion: Row | None
 def train_task(config: Config, round_: Round) -> None:
     """Prefect task around `train`, with a progress bar in the UI."""
     logger = get_run_logger()
-    bar = create_progress_artifact(progress=0.0, description=f"Training the adapter of round {round_.round_id}")
+    bar = ProgressBar(f"Training the adapter of round {round_.round_id}")
+    bar.show(0, 1)
 
     def show(stage: str, note: str | None = None, step: int = 0, steps: int = 1, metrics: Any = None) -> None:
         if note is not None:
             (logger.warning if stage == "mlflow" else logger.info)("%s", note)
             return
-        update_progress_artifact(artifact_id=bar, progress=100 * step / steps)  # type: ignore[arg-type]
+        bar.show(step, steps, f"step {step} of {steps}")
         logger.info("Step %d of %d (%s), loss %.4f", step, steps, stage, metrics["loss"])
 
     trained = train(config, round_, show)

@@ -35,6 +35,7 @@ def run(
         int | None, typer.Option(min=1, help="Corrections that make a round worth running.")
     ] = None,
     requested_by: Annotated[str, typer.Option(help="Who asks for it; recorded with the round.")] = "person:cli",
+    heavy_stages: Annotated[str, typer.Option(help="Where models are trained: here, or gpu (its pool).")] = "here",
 ) -> None:
     """Run a flow now."""
     with one_line_errors():
@@ -43,7 +44,9 @@ def run(
 
         if flow not in FLOWS:
             raise ConfigError(f"there is no flow {flow}; the flows are {', '.join(FLOWS)}")
-        request = make_request(config=config, min_corrections=min_corrections, requested_by=requested_by)
+        request = make_request(
+            config=config, min_corrections=min_corrections, requested_by=requested_by, heavy_stages=heavy_stages
+        )
         loaded = prepare(config)
         result = call_flow(flow, request)
     _show_outcome(flow, result, loaded, config)

@@ -16,13 +16,15 @@ class Part:
     been stored; it is not kept when any of them fails. `whole` says that everything that the part holds is read, and
     not only what came after a cursor. Each batch is a frame of `row` (Int64, from 1: the line of a file, the place in a
     result) and `raw` (String: the row as one JSON object, untrusted and unchecked; Binary where it is no UTF-8 text).
-    Batches are pulled lazily and hold some ten thousand rows each, or more.
+    Batches are pulled lazily and hold some ten thousand rows each, or more. `share_before` is the share of what the
+    source pulls that lies in earlier parts, where it is known.
     """
 
     name: str
     cursor: str
     batches: "Iterator[pl.DataFrame]"
     whole: bool = True
+    share_before: float = 0.0
 
 
 class Source(Protocol):

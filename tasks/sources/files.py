@@ -40,10 +40,11 @@ class FilesSource:
         Raises:
             SourceError: no file matches, or all that match are empty; a file cannot be read.
         """
-        files = self._list()
-        for path in sorted(files):
-            if cursors.get(path) != (cursor := files[path][1]):
-                yield Part(path, cursor, self._batches(path))
+        files = {path: found for path, found in sorted(self._list().items()) if cursors.get(path) != found[1]}
+        total, before = sum(size for size, _ in files.values()), 0
+        for path, (size, cursor) in files.items():
+            yield Part(path, cursor, self._batches(path), share_before=before / max(total, 1))
+            before += size
 
     def _list(self) -> dict[str, tuple[int, str]]:
         """Size (bytes) and cursor of each file, by path."""

@@ -11,7 +11,7 @@ import pytest
 from flows.logs import shorten_known_errors
 from tasks.errors import SourceError
 
-NAMES = ("prefect.flow_runs", "prefect.task_runs")
+NAMES = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine")
 
 
 class Kept(logging.Handler):

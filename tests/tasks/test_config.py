@@ -235,6 +235,7 @@ def test_mlflow_is_a_file_beside_the_state_until_a_server_is_named(tmp_path: Pat
         {"requested_by": ""},
         {"requested_by": "x" * 101},
         {"config": "rm -rf"},
+        {"heavy_stages": "cloud"},
         {"surprise": 1},
     ],
 )

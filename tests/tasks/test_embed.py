@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -73,11 +74,11 @@ def test_a_killed_run_keeps_the_chunks_that_were_done(
     encoder = a_copy(tmp_path / "encoder")
     real, chunks = module._encode, []
 
-    def killed(model: object, texts: list[str]) -> np.ndarray:
+    def killed(model: object, texts: list[str], tell: Callable[[int], None]) -> np.ndarray:
         chunks.append(texts)
         if len(chunks) == 3:
             raise KeyboardInterrupt
-        return real(model, texts)
+        return real(model, texts, tell)
 
     monkeypatch.setattr(module, "CHUNK", 2)
     monkeypatch.setattr(module, "_encode", killed)

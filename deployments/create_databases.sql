@@ -1,0 +1,2 @@
+-- Run once by the container of PostgreSQL, beside the database prefect.
+create database mlflow;
