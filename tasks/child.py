@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tasks.errors import ChildError, FlywheelError
+from tasks.secrets import for_children
 
 Progress = Callable[..., None]
 
@@ -90,6 +91,7 @@ def environment() -> dict[str, str]:
     return (
         {"GLIBC_TUNABLES": MALLOC_TUNABLES}
         | dict(os.environ)
+        | for_children()
         | {
             "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root,
             "OMP_WAIT_POLICY": "passive",  # waiting threads sleep; see `spin_when_alone`

@@ -19,7 +19,8 @@ from tasks.methods import DEFAULTS, STAGES, Method, Task, check_candidates, chec
 from tasks.operation_options import OPERATED, BudgetConfig, PromotionConfig, ServingConfig, WatchConfig
 from tasks.resources import resource
 from tasks.scorer_options import SCORER_TYPES, ScorerConfig
-from tasks.sources.settings import Model, SourceConfig
+from tasks.secrets import HOW_TO_NAME, hide_credentials
+from tasks.sources.settings import Model, SourceConfig, TrackingUri
 from tasks.suite_options import SuiteConfig
 from tasks.trainer_options import DpoConfig, TrainerConfig
 
@@ -336,7 +337,7 @@ class AdapterConfig(Model):
 class MlflowConfig(Model):
     """Where models are registered; without a URI, a SQLite file in `home`."""
 
-    tracking_uri: str | None = None
+    tracking_uri: TrackingUri | None = None
 
 
 class Config(Model):
@@ -604,6 +605,9 @@ def _advice(problem: Any) -> str:
         return "unknown key; remove it or correct its spelling"
     if problem["type"] == "missing":
         return "this key is missing; add it"
-    message = str(problem["msg"]).removeprefix("Value error, ")
+    if any(str(part).endswith("_env") for part in problem["loc"]):
+        return HOW_TO_NAME  # what was given is likely to be a secret
+    message = hide_credentials(str(problem["msg"]).removeprefix("Value error, "))
     given = problem["input"]
+    given = hide_credentials(given) if isinstance(given, str) else given
     return f"{message}, got {given!r}" if isinstance(given, str | int | float) else message

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from tasks.secrets import ENV_NAME
 from tasks.sources.settings import Model
 
 OPERATED = {"promotion", "serving", "budget", "watch"}
@@ -28,7 +29,7 @@ class ServingConfig(Model):
     """A vLLM server that production asks; it is told to load each new champion. The API key is in the environment."""
 
     address: str | None = Field(None, pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$", description="http://HOST:PORT")
-    api_key_env: str | None = Field(None, pattern=r"^[A-Za-z_]\w*$")
+    api_key_env: str | None = Field(None, pattern=ENV_NAME)
     timeout_s: float = Field(120.0, gt=0.0, description="of one request")
 
 

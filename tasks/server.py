@@ -20,6 +20,7 @@ from tasks.engine import LOGPROBS, Prompt, Reply
 from tasks.engine_options import EngineConfig
 from tasks.errors import FlywheelError
 from tasks.records import printable
+from tasks.secrets import hide, read_secret
 
 T = TypeVar("T")
 
@@ -123,10 +124,7 @@ class Connection:
 def _key(api_key_env: str | None) -> dict[str, str]:
     if api_key_env is None:
         return {}
-    key = os.environ.get(api_key_env)
-    if not key:
-        raise FlywheelError(f"engine.api_key_env: the environment variable {api_key_env} is not set; set it")
-    return {"Authorization": f"Bearer {key}"}
+    return {"Authorization": f"Bearer {read_secret(api_key_env, 'engine.api_key_env')}"}
 
 
 def _reason(response: httpx.Response) -> str:
@@ -135,12 +133,12 @@ def _reason(response: httpx.Response) -> str:
         said = response.json()["error"]["message"]
     except (ValueError, KeyError, TypeError):
         said = response.text
-    return f"{response.status_code} {printable(' '.join(str(said).split()))[:300]}".strip()
+    return f"{response.status_code} {printable(' '.join(hide(str(said)).split()))[:300]}".strip()
 
 
 def _remedy(response: httpx.Response) -> str:
     if response.status_code in (401, 403):
-        return "name the environment variable that holds its key as engine.api_key_env"
+        return "name the environment variable, or the Prefect Secret block, that holds its key as engine.api_key_env"
     return "see engine and model in the config, and how the server was started"
 
 
