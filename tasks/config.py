@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from tasks.base_models import check_no_pickles
 from tasks.engine_options import REACHED_BY, EngineConfig
 from tasks.errors import ConfigError
 from tasks.gate_options import GateConfig
@@ -94,6 +95,31 @@ class ModelConfig(Model):
     base: str = Field(min_length=1)
     max_length: int = Field(512, ge=16)
     max_new_tokens: int = Field(64, ge=1)
+    trust_remote_code: str | None = Field(None, description="the id in base once more: its own Python code is run")
+
+    @field_validator("trust_remote_code", mode="before")
+    @classmethod
+    def _is_a_name(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError(
+                "true would run the code of whatever model stands in base next; repeat the base whose code you have "
+                "read, or leave it out"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _trusts_its_base_alone(self) -> "ModelConfig":
+        if self.trust_remote_code not in (None, self.base):
+            raise ValueError(
+                f"trust_remote_code names {self.trust_remote_code} and base is {self.base}: code that nobody has "
+                f"vouched for is not run; read that of {self.base} and name it, or leave it out"
+            )
+        return self
+
+    @property
+    def trusts_code(self) -> bool:
+        """Whether the Python code that comes with the base model is run."""
+        return self.trust_remote_code is not None
 
     @model_validator(mode="after")
     def _answer_fits(self) -> "ModelConfig":
@@ -526,12 +552,13 @@ def check_base_folder(config: Config) -> bool:
     """Whether the base model is a folder, checked; False where it is a hub id, which is not looked up here.
 
     Raises:
-        ConfigError: the folder does not exist or holds no model.
+        ConfigError: the folder does not exist or holds no model, or its weights are pickles.
     """
     base = config.model.base
     if Path(base).is_dir():
         if not (Path(base) / "config.json").is_file():
             raise ConfigError(f"model.base: {base} holds no config.json; point it at a transformers model folder")
+        check_no_pickles(base)
         return True
     if base.startswith((".", "/", "~")) or base.count("/") != 1:
         raise ConfigError(

@@ -16,7 +16,8 @@ REACHED_BY = {"address", "api_key_env", "timeout_s", "concurrency"}  # may be me
 class EngineConfig(Model):
     """What is asked beside champion and challenger, and of which engine: one of its own, or a server that runs already.
 
-    `address` and what follows it are about such a server; the API key is in the environment variable, or the Prefect Secret block, that is named.
+    `address` and what follows it are about such a server; the API key is in the environment variable, or the Prefect
+    Secret block, that is named.
     """
 
     noise_sample: int = Field(200, ge=0, description="cases that the champion answers twice, protected ones beside")

@@ -65,7 +65,7 @@ class FilesSource:
             details = system.glob(pattern, detail=True)
         except FlywheelError:
             raise
-        except Exception as error:  # each storage raises its own; not as its cause: it may hold a key
+        except Exception as error:  # noqa: BLE001 - each storage raises its own; not as a cause: it may hold a key
             raise SourceError(f"source {self.name}: {self._config.path} cannot be listed: {_reason(error)}") from None
         found = {}
         for path, info in details.items():
@@ -80,7 +80,7 @@ class FilesSource:
                 yield from READERS[self._format(path)](file)
         except FlywheelError:
             raise
-        except Exception as error:  # a broken archive, a storage that went away: each library raises its own
+        except Exception as error:  # noqa: BLE001 - a broken archive, a storage that went away: each raises its own
             reason = _reason(error)
             raise SourceError(f"source {self.name}: {path} cannot be read: {reason}; nothing was stored") from None
 

@@ -17,7 +17,6 @@ attributes (of the root span), root_span_id, and assessments. `compile_traces` t
 
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -144,8 +143,8 @@ class MlflowSource:
             experiment = client.get_experiment_by_name(self._config.experiment)
         if experiment is None:
             raise SourceError(
-                f"source {self.name}: there is no experiment {self._config.experiment} at {self._tracking_uri}; correct "
-                f"experiment or tracking_uri in the config"
+                f"source {self.name}: there is no experiment {self._config.experiment} at {self._tracking_uri}; "
+                f"correct experiment or tracking_uri in the config"
             )
         return _Experiment(client, experiment.experiment_id)
 
@@ -159,8 +158,8 @@ class MlflowSource:
             path = unquote(address.path.removeprefix("/"))
             if path and path != ":memory:" and not os.path.isfile(path):
                 raise SourceError(
-                    f"source {self.name}: there is no file {path}, which tracking_uri {self._tracking_uri} names (seen from "
-                    f"{os.getcwd()}); correct tracking_uri in the config, or log traces first"
+                    f"source {self.name}: there is no file {path}, which tracking_uri {self._tracking_uri} names (seen "
+                    f"from {os.getcwd()}); correct tracking_uri in the config, or log traces first"
                 )
         elif address.scheme in ("http", "https"):
             import httpx
@@ -197,8 +196,8 @@ class MlflowSource:
 
     def _unreadable(self, reason: str) -> SourceError:
         return SourceError(
-            f"source {self.name}: traces cannot be read from {self._tracking_uri}: {printable(reason)}; see that it runs, "
-            f"or correct tracking_uri in the config"
+            f"source {self.name}: traces cannot be read from {self._tracking_uri}: {printable(reason)}; see that it "
+            f"runs, or correct tracking_uri in the config"
         )
 
 

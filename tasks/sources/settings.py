@@ -34,9 +34,9 @@ Text = Annotated[str, Field(min_length=1)]
 def _without_password(uri: str) -> str:
     if has_password(uri) or re.match(r"https?://[^/?#]*@", uri):
         raise ValueError(
-            "it holds a password, which would be written to logs and files; for a server put it into "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_TOKEN), and for a database start "
-            "an MLflow server before it"
+            "it holds a password, which would get into logs and files; for a server put it into the environment: "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN; before a database start "
+            "an MLflow server"
         )
     return uri
 

@@ -95,7 +95,7 @@ SOURCE = {"name": "s", "path": "x"}
     [
         ({"mlflow": {"tracking_uri": f"https://maria:{KEY}@host"}}, "MLFLOW_TRACKING_PASSWORD"),
         ({"mlflow": {"tracking_uri": f"https://{KEY}@host"}}, "MLFLOW_TRACKING_TOKEN"),
-        ({"mlflow": {"tracking_uri": f"postgresql://m:{KEY}@host/db"}}, "start an MLflow server before it"),
+        ({"mlflow": {"tracking_uri": f"postgresql://m:{KEY}@host/db"}}, "before a database start an MLflow server"),
         ({"engine": {"address": f"http://maria:{KEY}@host"}}, "engine.address"),
         ({"engine": {"address": "http://h", "api_key_env": KEY}}, "never the secret itself"),
         ({"serving": {"address": "http://h", "api_key_env": KEY}}, "never the secret itself"),

@@ -406,7 +406,7 @@ def test_what_to_do_about_the_url_is_said(monkeypatch: pytest.MonkeyPatch) -> No
         {"name": "chats", "url_env": "CHATS", "query": "select 1 as id", "cursor": "id"}
     )
     monkeypatch.delenv("CHATS", raising=False)
-    with pytest.raises(SourceError, match="CHATS is not set, .*; export CHATS=postgresql://"):
+    with pytest.raises(SourceError, match=r"CHATS is not set, .*; export CHATS=postgresql://"):
         list(SqlSource(config).pull({}))
     monkeypatch.setenv("CHATS", "postgresql://u:a@b:c/d@host/chats")
     with pytest.raises(SourceError, match=r"write DIALECT://USER@HOST/DATABASE, and in a user or password %40 for @"):
