@@ -115,7 +115,8 @@ def licence(distribution: Distribution) -> str:
         return READ[name]
     if "License-Expression" in metadata:
         return str(metadata["License-Expression"])
-    said = next(iter(str(metadata["License"] if "License" in metadata else "").strip().splitlines()), "").strip()
+    text = str((metadata.get_all("License") or [""])[0]).strip()
+    said = text.partition("\n")[0].strip()
     if said and _is_expression(spelt := SPELLINGS.get(said.lower(), said)):
         return spelt
     classifiers = metadata.get_all("Classifier") or []

@@ -1,5 +1,6 @@
 """`flywheel run`, `demo` and `abandon`: commands that set a round going, or end one."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,12 +12,16 @@ from flows.commands.common import (
     NEEDS_APPROVAL,
     REJECTED,
     ConfigOption,
+    JsonOption,
     call_flow,
     one_line_errors,
     prepare,
+    print_json,
+    renew_report,
     show_collected,
     show_rounds,
 )
+from flows.completion import complete_flows
 
 if TYPE_CHECKING:
     from tasks.config import Config
@@ -28,14 +33,15 @@ app = typer.Typer()
 
 @app.command()
 def run(
-    flow: Annotated[str, typer.Argument(help=f"One of: {', '.join(FLOWS)}.")],
+    flow: Annotated[str, typer.Argument(help=f"One of: {', '.join(FLOWS)}.", autocompletion=complete_flows)],
     config: ConfigOption = DEFAULT_CONFIG,
     min_corrections: Annotated[
         int | None, typer.Option(min=1, help="Corrections that make a round worth running.")
     ] = None,
     requested_by: Annotated[str, typer.Option(help="Who asks for it; recorded with the round.")] = "person:cli",
+    as_json: JsonOption = False,
 ) -> None:
-    """Run a flow now."""
+    """Run a flow now; the exit status says what came of a round (see `flywheel --help`)."""
     with one_line_errors():
         from tasks.config import make_request
         from tasks.errors import ConfigError
@@ -45,18 +51,41 @@ def run(
         request = make_request(config=config, min_corrections=min_corrections, requested_by=requested_by)
         loaded = prepare(config)
         result = call_flow(flow, request)
-    _show_outcome(flow, result, loaded, config)
-
-
-def _show_outcome(flow: str, result: Any, config: "Config", path: str) -> None:
-    if flow == "collect_failures":
-        show_collected(result, path)
-    elif result is None:
-        typer.echo("Nothing to do: no unfinished round, and too few new corrections and retractions for another.")
+    if as_json:
+        print_json({"flow": flow} | _outcome(result, loaded))
     else:
+        _show_outcome(result, loaded, config)
+    if isinstance(result, dict) and (code := _status_of(result)):
+        raise typer.Exit(code)
+
+
+def _outcome(result: Any, config: "Config") -> dict[str, Any]:
+    """What a flow did, for programs: the counts of a pass, or how a round stands (null where none was run)."""
+    if result is None:
+        return {"round": None}
+    if not isinstance(result, dict):
+        return asdict(result)
+    keys = (
+        "round",
+        "stage",
+        "verdict",
+        "reasons",
+        "champion",
+        "challenger",
+        "champion_after",
+        "opened_at",
+        "closed_at",
+    )
+    return {key: result.get(key) for key in keys} | {"report": renew_report(config)}
+
+
+def _show_outcome(result: Any, config: "Config", path: str) -> None:
+    if result is None:
+        typer.echo("Nothing to do: no unfinished round, and too few new corrections and retractions for another.")
+    elif isinstance(result, dict):
         show_rounds(config, [result])
-        if code := _status_of(result):
-            raise typer.Exit(code)
+    else:
+        show_collected(result, path)
 
 
 def _status_of(evidence: dict[str, Any]) -> int:
@@ -83,11 +112,14 @@ def demo(
 
 
 @app.command()
-def abandon(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def abandon(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Give up an unfinished round; its corrections stay in the state."""
     with one_line_errors(config):
         from tasks.config import load_config
         from tasks.rounds import abandon as abandon_round
 
         closed = abandon_round(load_config(config), lambda text: typer.echo(text, err=True))
-    typer.echo("There is no unfinished round." if closed is None else f"Round {closed} was given up.")
+    if as_json:
+        print_json({"round": closed})
+    else:
+        typer.echo("There is no unfinished round." if closed is None else f"Round {closed} was given up.")
