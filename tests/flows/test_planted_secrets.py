@@ -177,7 +177,7 @@ def test_planted_secrets_are_in_nothing_that_is_said_or_written(
     files, shown = [*tmp_path.rglob("*"), *prefect_files()], "\n".join([*said, prefect_says()])
     assert found_in(files, shown) == {}
     names = found_in(files, shown, ("PLANTED_SQL_URL", "Be right."))  # what may be found is, so all is searched
-    assert any("prefect.db" in place for place in names["PLANTED_SQL_URL"]), "errors are in Prefect's database"
+    assert any("prefect-test.db" in place for place in names["PLANTED_SQL_URL"]), "errors are in Prefect's database"
     assert f"Bearer {JUDGE}" in judge.keys, "the key was used"
 
 
