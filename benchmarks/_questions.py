@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.config import EncoderConfig
+from tasks.data_options import EncoderConfig
 from tasks.db import State
 from tasks.embed import embed
 

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks._bars import Bar, close
 from benchmarks._questions import balanced, parser, questions
 from tasks.communities import find_communities
-from tasks.config import ClusterConfig
+from tasks.data_options import ClusterConfig
 
 EACH = 40
 SEEDS = range(5)

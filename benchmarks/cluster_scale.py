@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks._bars import Bar, close
 from tasks.communities import find_communities
-from tasks.config import ClusterConfig
+from tasks.data_options import ClusterConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 GIB = 2**30

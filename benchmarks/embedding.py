@@ -25,7 +25,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks._bars import Bar, close
-from tasks.config import EncoderConfig
+from tasks.data_options import EncoderConfig
 from tasks.db import State
 from tasks.embed import _folder, embed
 
@@ -37,7 +37,7 @@ GIB = 2**30
 READ = """
 import resource, sys, time
 from pathlib import Path
-from tasks.config import EncoderConfig
+from tasks.data_options import EncoderConfig
 from tasks.db import State
 from tasks.embed import embed
 texts = [f"text {number}" for number in range(int(sys.argv[2]))]

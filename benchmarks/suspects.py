@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks._bars import Bar, close
 from benchmarks._questions import parser, questions
-from tasks.config import ScreeningConfig
+from tasks.data_options import ScreeningConfig
 from tasks.demo.banking77 import read_rows
 from tasks.duplicates import is_short
 from tasks.scorer_options import ExactScorer

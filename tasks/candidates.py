@@ -18,7 +18,8 @@ from tasks.case_scores import score_all
 from tasks.chat import Conversation, calls_tools, read_input, token_ids, written_calls
 from tasks.checks import make_check
 from tasks.child import Progress, run_child
-from tasks.config import CandidatesConfig, Config
+from tasks.config import Config
+from tasks.data_options import CandidatesConfig
 from tasks.db import Row, State
 from tasks.engine import adapter_rank, adapter_request, answerer, checked_adapter, read_calls, start_engine
 from tasks.methods import RANKED_BY

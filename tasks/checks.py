@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any, cast
 
-from tasks.config import CheckConfig, JsonSchemaCheck, LabelsCheck, PythonCheck, RegexCheck
+from tasks.check_options import CheckConfig, JsonSchemaCheck, LabelsCheck, PythonCheck, RegexCheck
 from tasks.errors import ConfigError
 
 Check = Callable[[str], str | None]

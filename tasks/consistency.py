@@ -15,7 +15,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from tasks.chat import shown
-from tasks.config import Config, Policy
+from tasks.config import Config
+from tasks.data_options import Policy
 from tasks.db import Row, Transaction, require_state
 from tasks.duplicates import components
 from tasks.records import sha256, user_text

@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.config import EncoderConfig
+from tasks.data_options import EncoderConfig
 from tasks.db import State
 from tasks.errors import ConfigError
 

@@ -12,7 +12,7 @@ from typing import Any
 from tasks.base_models import load_tokenizer
 from tasks.chat import Conversation, token_ids
 from tasks.checks import Check
-from tasks.config import Rule
+from tasks.data_options import Rule
 from tasks.errors import ConfigError
 from tasks.records import sha256
 

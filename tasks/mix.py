@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from tasks.config import BlendConfig
+from tasks.data_options import BlendConfig
 
 if TYPE_CHECKING:
     import polars as pl

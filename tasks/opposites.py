@@ -8,8 +8,9 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from tasks.config import Config, Policy
+from tasks.config import Config
 from tasks.consistency import Claim, Decision, decide, summarise
+from tasks.data_options import Policy
 from tasks.db import Row, Transaction
 from tasks.records import sha256
 from tasks.score import make_canonical

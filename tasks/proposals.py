@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tasks.chat import Conversation, answer_message, calls_tools, read_input
 from tasks.checks import make_check
-from tasks.config import Config, Rule
+from tasks.config import Config
+from tasks.data_options import Rule
 from tasks.db import Row, State, Transaction, require_state
 from tasks.duplicates import components, is_short
 from tasks.errors import StateError

@@ -15,7 +15,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from tasks.config import Config, SplitConfig
+from tasks.config import Config
+from tasks.data_options import SplitConfig
 from tasks.db import Row, State
 from tasks.duplicates import components
 from tasks.proposals import propose, store

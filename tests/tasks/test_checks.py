@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
+from tasks.check_options import CheckConfig
 from tasks.checks import make_check
-from tasks.config import CheckConfig
 from tasks.errors import ConfigError
 from tests.conftest import Workload, inference, make_workload, thumb
 

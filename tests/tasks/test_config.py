@@ -11,14 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tasks.config import (
-    VLLM_RANKS,
-    Config,
-    RoundRequest,
-    check_base_model,
-    find_config,
-    load_config,
-)
+from tasks.adapter_options import VLLM_RANKS
+from tasks.config import Config, RoundRequest, check_base_model, find_config, load_config
 from tasks.errors import ConfigError
 from tests.conftest import ROOT, make_config, write_config
 

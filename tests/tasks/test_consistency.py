@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tasks.config import Config, Policy
+from tasks.config import Config
 from tasks.consistency import NEAR_DUPLICATE, SAME_INPUT, Claim, beyond_share, contradictions, decide, standing_answer
+from tasks.data_options import Policy
 from tasks.rounds import read_evidence
 from tasks.screen import screen
 from tests.conftest import Record, Workload, correction, demonstration, distinct, inference, make_workload, thumb

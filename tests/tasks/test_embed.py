@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import embed as module
-from tasks.config import EncoderConfig
+from tasks.data_options import EncoderConfig
 from tasks.db import State
 from tasks.embed import embed
 from tasks.errors import ConfigError

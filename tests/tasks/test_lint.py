@@ -7,8 +7,8 @@ import time
 
 import pytest
 
+from tasks.check_options import LabelsCheck
 from tasks.checks import make_check
-from tasks.config import LabelsCheck
 from tasks.lint import check_facts, check_format, check_length, compare_inputs
 
 CHECKS = {"intents": make_check(LabelsCheck(type="labels", name="intents", labels=("refund", "other")))}

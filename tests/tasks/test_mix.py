@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.config import BlendConfig, BlendSource
+from tasks.data_options import BlendConfig, BlendSource
 from tasks.mix import apportion, cell_weights, choose, distances, newest, sizes, total_variation, with_cells
 
 KEYS = st.sampled_from("abcdef")

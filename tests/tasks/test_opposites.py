@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.config import Policy
 from tasks.consistency import Claim, contradictions
+from tasks.data_options import Policy
 from tasks.db import State
 from tasks.errors import StateError
 from tasks.export import export

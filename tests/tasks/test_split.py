@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.blend import blend
-from tasks.config import SplitConfig
+from tasks.data_options import SplitConfig
 from tasks.duplicates import jaccard, near_duplicates, shingles
 from tasks.records import user_text
 from tasks.screen import screen
