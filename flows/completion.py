@@ -1,19 +1,13 @@
 """What the shell offers on TAB: rounds, versions, clusters and flows, read from the state in no time or not at all.
 
-A person who presses TAB must not wait and must not see an error, so the state is read beside, and whatever was not
+A person who presses TAB must not wait and must not see an error, so the state is read by a thread, and whatever was not
 read in time, or cannot be read, is not offered.
 """
 
 import os
 import threading
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from tasks.db import Row
 
 SECONDS = 0.5
 
@@ -29,54 +23,39 @@ def complete_flows(incomplete: str) -> list[str]:
 
 def complete_rounds(context: typer.Context, incomplete: str) -> Offer:
     """Rounds by number, the latest first, each with its verdict."""
-    return _offer(
-        context, incomplete, "list_round_numbers", lambda row: (str(row["round_id"]), row["verdict"] or row["stage"])
-    )
+    return _offer(context, incomplete, "round_offers")
 
 
 def complete_versions(context: typer.Context, incomplete: str) -> Offer:
     """Registered versions, each with the round that it is from."""
-    return _offer(
-        context, incomplete, "list_versions", lambda row: (row["version"], f"round {row['round']}, {row['verdict']}")
-    )
+    return _offer(context, incomplete, "version_offers")
 
 
 def complete_clusters(context: typer.Context, incomplete: str) -> Offer:
     """Clusters by id, each with what it is called."""
-    return _offer(context, incomplete, "list_clusters", lambda row: (row["cluster_id"], row["label"]))
+    return _offer(context, incomplete, "cluster_offers")
 
 
-def _offer(context: typer.Context, incomplete: str, query: str, read: Callable[["Row"], tuple[str, Any]]) -> Offer:
-    path = context.params.get("config") or os.environ.get("FLYWHEEL_CONFIG")
-    rows: list[Row] = []
+def _offer(context: typer.Context, incomplete: str, function: str) -> Offer:
+    found: Offer = []
     # A daemon: where another process holds the database, it ends with this one.
-    reader = threading.Thread(target=_read, args=(path, query, rows.extend), daemon=True)
+    reader = threading.Thread(target=_read, args=(_config(context), function, found), daemon=True)
     reader.start()
     reader.join(SECONDS)
-    from tasks.headlines import plain
-
-    offered = [(value, plain(said, 80)) for value, said in map(read, list(rows))]
-    return [(value, said) for value, said in offered if value.startswith(incomplete)]
+    return [(value, said) for value, said in list(found) if value.startswith(incomplete)]
 
 
-def _read(path: str | None, query: str, take: Callable[[Iterable["Row"]], None]) -> None:
-    """Read the rows of a query; nothing at all where that does not work, whatever the reason."""
-    try:
-        from tasks.db import State
-
-        database = _database(path)
-        if database.is_file():
-            with State(database).transaction() as tx:
-                take(tx.rows(query))
-    except Exception:  # noqa: BLE001 - a shell that completes has nowhere to put an error
-        pass
-
-
-def _database(path: str | None) -> Path:
-    """The database of the workload that a config names; read without checking the config, which takes too long."""
-    import yaml
-
+def _config(context: typer.Context) -> str:
     from flows.commands.common import DEFAULT_CONFIG
 
-    data = yaml.safe_load(Path(path or DEFAULT_CONFIG).read_text(encoding="utf-8"))
-    return Path(data.get("home") or ".flywheel") / data["name"] / "state.duckdb"
+    return str(context.params.get("config") or os.environ.get("FLYWHEEL_CONFIG") or DEFAULT_CONFIG)
+
+
+def _read(config: str, function: str, found: Offer) -> None:
+    """Put what a function of `tasks.offers` finds into `found`; nothing where that does not work."""
+    try:
+        from tasks import offers
+
+        found += getattr(offers, function)(config)
+    except Exception:  # noqa: BLE001 - a shell that completes has nowhere to put an error
+        pass

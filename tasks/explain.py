@@ -254,11 +254,14 @@ def _cost(evidence: Evidence) -> list[str]:
 def _since(row: Row, events: Iterable[Event]) -> list[str]:
     """What concerns the round or its version, beside what the round itself says: decisions, moves and notices."""
     version = row["challenger_version"]
+
+    def concerns(event: Event) -> bool:
+        return event.round == row["round_id"] or (version is not None and version in (event.version, event.before))
+
     return [
         f"{event.at:%Y-%m-%d %H:%M} UTC: {event.text.rstrip('.')}"
         for event in events
-        if event.kind not in IN_THE_ROUND
-        and (event.round == row["round_id"] or (version is not None and event.version == version))
+        if event.kind not in IN_THE_ROUND and concerns(event)
     ]
 
 

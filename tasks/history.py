@@ -17,7 +17,10 @@ from tasks.rounds import complete_evidence, label
 
 
 class Event(NamedTuple):
-    """Something that happened: when (UTC), of what kind, a sentence, and the round, version and person it is about."""
+    """Something that happened: when (UTC), of what kind, a sentence, and what it is about.
+
+    `version` is the one that it ended with; `before` is, of a move, the one that had served.
+    """
 
     at: datetime
     kind: str
@@ -25,6 +28,7 @@ class Event(NamedTuple):
     round: int | None = None
     version: str | None = None
     by: str | None = None
+    before: str | None = None
 
 
 def history(config: Config) -> list[Event]:
@@ -66,7 +70,7 @@ def moves(rows: Iterable[Row]) -> Iterator[Event]:
             text = f"{who(row['moved_by'])} made {name(after)} the champion, in place of {name(before)}"
         kind = "rollback" if after in served and before != after else "promotion"
         said = f"{_capital(text)}: {plain(row['reason'])}"
-        yield Event(row["created_at"], kind, said, row["round_id"], after, row["moved_by"])
+        yield Event(row["created_at"], kind, said, row["round_id"], after, row["moved_by"], before)
 
 
 def who(by: str) -> str:

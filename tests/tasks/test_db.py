@@ -256,6 +256,7 @@ def test_each_file_is_one_statement_under_a_header(folder: str) -> None:
 
 
 ROW: dict[str, dict[str, Any]] = {
+    "notices": {"notice_id": 1, "kind": "budget", "text": "t", "created_at": NOW},
     "collections": {"ingest_seq": 1, "started_at": NOW, "finished_at": NOW, "read_rows": 3, "stored_rows": 1,
                     "known_rows": 1, "quarantined_rows": 1},
     "source_cursors": {"source": "s", "part": "p", "cursor": "{}", "read_rows": 1, "ingest_seq": 1},
@@ -309,6 +310,7 @@ ROW: dict[str, dict[str, Any]] = {
     "versions": {"version": "1", "round_id": 1, "snapshot_hash": "h", "adapter_path": "p", "adapter_sha256": "a",
                  "created_at": NOW},
     "reference_pins": {"pinned_by": "person:m", "reason": "r", "pinned_at": NOW},
+    "approvals": {"round_id": 1, "asked_at": NOW, "expires_at": NOW},
     "promotions": {"promotion_id": 1, "move_id": "m", "event": "intended", "moved_by": "gate", "reason": "r",
                    "created_at": NOW},
 }  # fmt: skip
@@ -320,10 +322,10 @@ KEYS = {
     "cluster_members": ["inference_id"], "near_duplicates": ["left_hash", "right_hash"], "sides": ["input_hash"],
     "regression_cases": ["case_id"], "snapshots": ["snapshot_hash"], "snapshot_rows": ["snapshot_hash", "position"],
     "rounds": ["round_id"], "case_results": ["round_id", "role", "case_id"], "versions": ["version"],
-    "promotions": ["promotion_id"], "reference_pins": ["pinned_at"],
+    "promotions": ["promotion_id"], "reference_pins": ["pinned_at"], "approvals": ["round_id"],
     "cluster_changes": ["round_id", "kind", "source", "target"],
     "cluster_labels": ["cluster_id", "set_at"], "contradictions": ["signal_id", "kind"],
-    "opposite_preferences": ["content_hash"],
+    "opposite_preferences": ["content_hash"], "notices": ["notice_id"],
     "retractions": ["retraction_id"], "details": ["content_hash"],
     "candidates": ["input_hash", "sampled_by", "place"], "judgements": ["question_hash"],
     "proposals": ["signal_id", "rule"], "signal_uses": ["signal_id", "set_at"], "suite_versions": ["suite_hash"],
@@ -345,6 +347,7 @@ UNACCEPTABLE = [
     ("judgements", {"mode": "listwise"}),
     ("judgements", {"verdict": "both"}),
     ("promotions", {"event": "undone"}),
+    ("approvals", {"decision": "perhaps"}),
     ("cluster_changes", {"kind": "vanished"}),
     ("contradictions", {"kind": "other input"}),
     ("opposite_preferences", {"signal": "thumb"}),

@@ -159,6 +159,22 @@ def test_a_round_of_a_state_is_told_with_what_came_after(workload: Workload) -> 
     assert json.loads(json.dumps(as_json(found)))["sections"][0]["title"] == "What was asked for"
 
 
+def test_a_version_that_was_taken_back_says_so_on_its_rounds_page(workload: Workload) -> None:
+    config = closed_round(workload)
+    with State(config.database).transaction() as tx:
+        tx.run("set_challenger", round_id=1, version="1")
+        for day, (before, after) in enumerate([(None, "1"), ("1", None)], start=4):
+            tx.run(
+                "insert_promotion", event="moved", move_id=f"m{day}", from_version=before, to_version=after,
+                moved_by="person:jo", reason="why not", round_id=None, created_at=datetime(2026, 3, day),
+            )  # fmt: skip
+    assert explain(config, 1).sections[-1].sentences == [
+        "2026-03-04 00:00 UTC: Jo made v1 the champion, in place of base: why not",
+        "2026-03-05 00:00 UTC: Jo rolled the champion back from v1 to base: why not",
+        "base serves now",
+    ]
+
+
 def test_a_round_that_was_given_up_is_told(workload: Workload) -> None:
     config = closed_round(workload)
     workload.collect("b", traffic(failures=3, prefix="x"))

@@ -107,7 +107,7 @@ def test_events_come_oldest_first_with_times_that_programs_read(registered: Work
     events = history(registered.config)
     assert [event.at for event in events] == sorted(event.at for event in events)
     shown = as_json(events[0])
-    assert shown.keys() == {"at", "kind", "text", "round", "version", "by"}
+    assert shown.keys() == {"at", "kind", "text", "round", "version", "by", "before"}
     assert datetime.strptime(shown["at"], "%Y-%m-%dT%H:%M:%SZ")
 
 
