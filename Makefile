@@ -31,11 +31,12 @@ demo: $(READY)  ## run the demo: two correction rounds on support tickets, end t
 test: $(READY)  ## run the tests, all but those marked slow or gpu
 	$(BIN)/python -m pytest
 
-check: $(READY)  ## lint, formatting, types and the import rule
+check: $(READY)  ## lint, formatting, types, the rules of imports and of data, and what is installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_import_rule.py
+	$(BIN)/python -m pytest -q tests/test_import_rule.py tests/test_data_is_not_code.py
+	$(BIN)/python requirements/audit.py $(KIND)
 
 bench: $(READY)  ## run every benchmark
 	@set -e; for file in benchmarks/[a-z]*.py; do \

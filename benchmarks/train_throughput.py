@@ -64,6 +64,7 @@ def ours(base: Path, rows: Path, folder: Path, seed: int) -> tuple[Run, int]:
     spec = {
         "stages": ["sft"],
         "base": str(base),
+        "trusts_code": False,
         "snapshot": str(rows),
         "folder": str(folder),
         "max_length": MAX_LENGTH,

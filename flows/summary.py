@@ -17,20 +17,17 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from tasks.figures import figures
 from tasks.findings import SIGNS as STATE_SIGNS
-from tasks.findings import Asked, asked, rules_line
+from tasks.findings import Asked, asked, rule_line, rules_line
 from tasks.headlines import (
     Evidence,
-    Headline,
     champion_now,
     count,
     dig,
-    headline,
     number,
     outcome,
-    percent,
     plain,
-    points,
     ranked_clusters,
     records,
     verdict_sentence,
@@ -49,7 +46,7 @@ ASCII = str.maketrans(
 )
 
 
-class _Pen:
+class Pen:
     """Text for one console: what it cannot encode becomes ASCII, so that a pipe never fails on an arrow."""
 
     def __init__(self, console: Console) -> None:
@@ -62,42 +59,7 @@ class _Pen:
         return Text(text, style=style)
 
 
-def _change(before: str, after: str) -> str:
-    return f"{before} → {after}"
-
-
-def _failure_line(h: Headline, promoted: bool) -> tuple[str, str]:
-    rates = _change(percent(h.failure_before), percent(h.failure_after)) + ("" if promoted else " had it served")
-    known = "" if h.low is None or h.high is None else f" ({points(-h.high)} to {points(-h.low)} pts)"
-    return "production failures", rates + known
-
-
-def _facts(evidence: Evidence) -> list[tuple[str, str]]:
-    """The before and after of a round, as (name, value), what was not measured left out."""
-    h = headline(evidence)
-    facts: list[tuple[str, str]] = []
-    if h.failure_after is not None:
-        facts.append(_failure_line(h, dig(evidence, "verdict") == "promote"))
-    if h.unseen_cases is not None:
-        right = _change(count(h.unseen_before), count(h.unseen_right))
-        facts.append(("unseen failures right", f"{right} of {count(h.unseen_cases)}"))
-    if h.negative_flips is not None:
-        facts.append(
-            (
-                "negative flips",
-                f"{count(h.negative_flips)} of {count(h.cases)} cases ({count(h.fixes)} fixes)",
-            )
-        )
-    if h.anchor is not None:
-        margin = "" if h.anchor_margin is None else f", may lose {points(h.anchor_margin).lstrip('+')}"
-        facts.append(("anchor", f"{points(h.anchor)} points{margin}"))
-    if not facts and dig(evidence, "counts"):
-        read, failed = (number(evidence, "counts", key) for key in ("read", "failures"))
-        facts.append(("came in", f"{count(read)} rows, {count(failed)} failures"))
-    return facts
-
-
-def _facts_table(facts: list[tuple[str, str]], pen: _Pen) -> Table:
+def _facts_table(facts: list[tuple[str, str]], pen: Pen) -> Table:
     table = Table.grid(padding=(0, 2))
     for name, value in facts:
         table.add_row(pen(name, "dim"), pen(value))
@@ -109,7 +71,7 @@ def _bar(share: float, width: int = 8) -> str:
     return "█" * full + "░" * (width - full)
 
 
-def _clusters_table(clusters: list[dict[str, Any]], pen: _Pen) -> Table:
+def _clusters_table(clusters: list[dict[str, Any]], pen: Pen) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), expand=True, show_edge=False, header_style="dim")
     table.add_column("cluster", ratio=1, no_wrap=True, overflow="ellipsis" if pen.unicode else "crop")
     for name in ("failures", "unseen fixed"):
@@ -123,7 +85,7 @@ def _clusters_table(clusters: list[dict[str, Any]], pen: _Pen) -> Table:
     return table
 
 
-def _rules(evidence: Evidence, pen: _Pen) -> list[RenderableType]:
+def _rules(evidence: Evidence, pen: Pen) -> list[RenderableType]:
     """The rules that did not pass, beside the gravest, which is the reason above; nothing where all of them passed."""
     if not records(evidence, "gate", "findings"):
         return []
@@ -137,12 +99,12 @@ def _rules(evidence: Evidence, pen: _Pen) -> list[RenderableType]:
     return lines
 
 
-def _rule(row: Asked, pen: _Pen) -> Text:
+def _rule(row: Asked, pen: Pen) -> Text:
     colour = {"failed": "red", "open": "yellow"}[row.state]
-    return pen(f"{STATE_SIGNS[row.state]} ", colour).append(pen(f"{row.question} {row.found}; needed: {row.needed}"))
+    return pen(f"{STATE_SIGNS[row.state]} ", colour).append(pen(rule_line(row)))
 
 
-def _panel(evidence: Evidence, pen: _Pen) -> Panel:
+def _panel(evidence: Evidence, pen: Pen) -> Panel:
     """One round: the outcome and why, before and after, the clusters that matter most."""
     verdict = str(dig(evidence, "verdict"))
     colour = COLOURS.get(verdict, "yellow")
@@ -151,7 +113,7 @@ def _panel(evidence: Evidence, pen: _Pen) -> Panel:
         parts.append(pen(reason))
     parts += [pen(f"{plain(remark)}.", "yellow") for remark in dig(evidence, "remarks") or []]
     parts += _rules(evidence, pen)
-    if facts := _facts(evidence):
+    if facts := figures(evidence):
         parts += [Text(), _facts_table(facts, pen)]
     if clusters := ranked_clusters(evidence):
         parts += [Text(), _clusters_table(clusters, pen)]
@@ -184,7 +146,7 @@ def print_summary(rounds: list[dict[str, Any]], console: Console | None = None, 
     `rounds` may lack parts (a killed or too small round). `report` is where the HTML report was written.
     """
     console = console or Console()
-    pen = _Pen(console)
+    pen = Pen(console)
     for evidence in sorted(rounds, key=lambda e: number(e, "round") or 0):
         console.print(_panel(evidence, pen))
     champion, version = champion_now(rounds)

@@ -12,6 +12,7 @@ from pathlib import Path
 from tasks.errors import FlywheelError
 
 WEIGHTS = "adapter_model.safetensors"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 CONFIG = "adapter_config.json"
 BASE = "base.json"
 
@@ -23,8 +24,9 @@ def adapter_sha256(folder: Path) -> str:
     """Hash (64 hex digits) of an adapter: its weights, its PEFT config, and the base it belongs to, where it says so.
 
     Raises:
-        FlywheelError: the weights or the config are missing.
+        FlywheelError: the weights or the config are missing, or the weights are a pickle.
     """
+    check_adapter(folder)
     digest = hashlib.sha256()
     for name in (WEIGHTS, CONFIG):
         file = folder / name
@@ -34,6 +36,27 @@ def adapter_sha256(folder: Path) -> str:
     if (folder / BASE).is_file():
         digest.update((folder / BASE).read_bytes())
     return digest.hexdigest()
+
+
+def check_adapter(folder: Path) -> None:
+    """Refuse an adapter folder without safetensors: PEFT and vLLM would look for pickles, or on the hub.
+
+    Raises:
+        FlywheelError: see above; says what to do.
+    """
+    if (folder / WEIGHTS).is_file():
+        return
+    if found := pickles(folder):
+        raise FlywheelError(
+            f"the adapter {folder} has its weights in {found[0]}, a pickle, which may run any code when it is read; "
+            f"restore {WEIGHTS} from the registry's copy"
+        )
+    raise FlywheelError(f"the adapter {folder} has no {WEIGHTS}; restore it from the registry's copy")
+
+
+def pickles(folder: Path) -> list[str]:
+    """Names of the files in a folder that hold weights as pickles do."""
+    return sorted(file.name for file in folder.glob("*") if file.suffix in PICKLES)
 
 
 def base_sha256(base: str) -> str | None:

@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tasks.base_models import load_tokenizer
 from tasks.chat import Conversation, Turn, read_input, token_ids, written_calls
 from tasks.child import Progress
 from tasks.engine import OwnEngine, Prompt, Reply, read_calls
@@ -51,7 +52,7 @@ def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
     folder = Path(spec["folder"])
     begun = time.perf_counter()
     prompts = folder / "prompts.parquet"
-    rendered = render(Path(spec["queue"]), prompts, _tokenizer(spec["base"]), _room(spec), spec["leave_out_long"])
+    rendered = render(Path(spec["queue"]), prompts, _tokenizer(spec), _room(spec), spec["leave_out_long"])
     rendering = time.perf_counter() - begun
     with closing(_start(spec)) as engine:
         agreed = agreement(engine, spec["probes"])
@@ -68,16 +69,14 @@ def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
 def _start(spec: dict[str, Any]) -> Engine:
     adapters = spec["adapters"]
     if spec["server"] is None:
-        return OwnEngine(spec["base"], spec["max_length"], adapters, spec["dtype"])
+        return OwnEngine(spec["base"], spec["max_length"], adapters, spec["dtype"], spec["trusts_code"])
     from tasks.server import Server
 
     return Server(**spec["server"], adapters=adapters)
 
 
-def _tokenizer(base: str) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(base)
+def _tokenizer(spec: dict[str, Any]) -> Any:
+    return load_tokenizer(spec["base"], spec["trusts_code"])
 
 
 def _room(spec: dict[str, Any]) -> int:

@@ -210,6 +210,7 @@ def _sample(
 
     spec = {
         "base": config.model.base,
+        "trusts_code": config.model.trusts_code,
         "adapter": adapter,
         "max_length": config.model.max_length,
         "max_new_tokens": config.model.max_new_tokens,
@@ -250,7 +251,7 @@ def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
     lora: dict[str, Any] = (
         {"enable_lora": True, "max_lora_rank": adapter_rank(adapter), "max_loras": 1} if adapter else {}
     )
-    llm = start_engine(spec["base"], spec["max_length"], **lora)
+    llm = start_engine(spec["base"], spec["max_length"], trusts_code=spec["trusts_code"], **lora)
     size = max(1, SEQUENCES // spec["per_input"])
     for start in range(0, total, size):
         part = {name: spec[name][start : start + size] for name in ("inputs", "calls", "seeds")}

@@ -19,6 +19,7 @@ from typing import Any, TextIO
 
 from tasks.disk import naming_full_disk
 from tasks.errors import ChildError, FlywheelError
+from tasks.secrets import for_children
 
 Progress = Callable[..., None]
 
@@ -91,6 +92,7 @@ def environment() -> dict[str, str]:
     return (
         {"GLIBC_TUNABLES": MALLOC_TUNABLES}
         | dict(os.environ)
+        | for_children()
         | {
             "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root,
             "OMP_WAIT_POLICY": "passive",  # waiting threads sleep; see `spin_when_alone`

@@ -12,6 +12,7 @@ import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from tasks.adapter_options import AdapterConfig, MemberConfig
+from tasks.base_models import check_no_pickles
 from tasks.check_options import CheckConfig
 from tasks.data_options import (
     BlendConfig,
@@ -30,7 +31,8 @@ from tasks.methods import DEFAULTS, STAGES, Method, Task, check_candidates, chec
 from tasks.operation_options import OPERATED, BudgetConfig, PromotionConfig, ServingConfig, WatchConfig
 from tasks.resources import resource
 from tasks.scorer_options import SCORER_TYPES, ScorerConfig
-from tasks.sources.settings import Model, SourceConfig
+from tasks.secrets import HOW_TO_NAME, hide_credentials
+from tasks.sources.settings import Model, SourceConfig, TrackingUri
 from tasks.suite_options import SuiteConfig
 from tasks.trainer_options import DpoConfig, TrainerConfig
 
@@ -45,6 +47,31 @@ class ModelConfig(Model):
     base: str = Field(min_length=1)
     max_length: int = Field(512, ge=16)
     max_new_tokens: int = Field(64, ge=1)
+    trust_remote_code: str | None = Field(None, description="the id in base once more: its own Python code is run")
+
+    @field_validator("trust_remote_code", mode="before")
+    @classmethod
+    def _is_a_name(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError(
+                "true would run the code of whatever model stands in base next; repeat the base whose code you have "
+                "read, or leave it out"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _trusts_its_base_alone(self) -> "ModelConfig":
+        if self.trust_remote_code not in (None, self.base):
+            raise ValueError(
+                f"trust_remote_code names {self.trust_remote_code} and base is {self.base}: code that nobody has "
+                f"vouched for is not run; read that of {self.base} and name it, or leave it out"
+            )
+        return self
+
+    @property
+    def trusts_code(self) -> bool:
+        """Whether the Python code that comes with the base model is run."""
+        return self.trust_remote_code is not None
 
     @model_validator(mode="after")
     def _answer_fits(self) -> "ModelConfig":
@@ -56,7 +83,7 @@ class ModelConfig(Model):
 class MlflowConfig(Model):
     """Where models are registered; without a URI, a SQLite file in `home`."""
 
-    tracking_uri: str | None = None
+    tracking_uri: TrackingUri | None = None
 
 
 class Config(Model):
@@ -255,12 +282,13 @@ def check_base_folder(config: Config) -> bool:
     """Whether the base model is a folder, checked; False where it is a hub id, which is not looked up here.
 
     Raises:
-        ConfigError: the folder does not exist or holds no model.
+        ConfigError: the folder does not exist or holds no model, or its weights are pickles.
     """
     base = config.model.base
     if Path(base).is_dir():
         if not (Path(base) / "config.json").is_file():
             raise ConfigError(f"model.base: {base} holds no config.json; point it at a transformers model folder")
+        check_no_pickles(base)
         return True
     if base.startswith((".", "/", "~")) or base.count("/") != 1:
         raise ConfigError(
@@ -334,6 +362,9 @@ def _advice(problem: Any) -> str:
         return "unknown key; remove it or correct its spelling"
     if problem["type"] == "missing":
         return "this key is missing; add it"
-    message = str(problem["msg"]).removeprefix("Value error, ")
+    if any(str(part).endswith("_env") for part in problem["loc"]):
+        return HOW_TO_NAME  # what was given is likely to be a secret
+    message = hide_credentials(str(problem["msg"]).removeprefix("Value error, "))
     given = problem["input"]
+    given = hide_credentials(given) if isinstance(given, str) else given
     return f"{message}, got {given!r}" if isinstance(given, str | int | float) else message

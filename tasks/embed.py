@@ -217,8 +217,9 @@ def _load(name: str, dtype: str) -> Any:
 
     disable_progress_bar()
     try:
-        return SentenceTransformer(_folder(name), model_kwargs={"dtype": getattr(torch, dtype)})
-    except OSError as error:
+        options = {"dtype": getattr(torch, dtype), "use_safetensors": True}
+        return SentenceTransformer(_folder(name), trust_remote_code=False, model_kwargs=options)
+    except (OSError, ValueError) as error:  # a ValueError where it comes with code of its own
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(f"encoder.model: {name} could not be loaded: {reason}") from error
 

@@ -1,7 +1,6 @@
 """Asks a model behind any OpenAI-compatible endpoint, with time limits and bounded retries. The key is never shown."""
 
 import json
-import os
 import threading
 import time
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from tasks.chat import Turn
 from tasks.errors import ConfigError, FlywheelError
 from tasks.scorer_options import JudgeScorer
+from tasks.secrets import hide, read_secret
 
 BACKOFF_SECONDS, LONGEST_WAIT = 1.0, 60.0
 MAX_BYTES = 1_000_000  # of a response
@@ -24,19 +24,14 @@ class _TryAgainError(Exception):
 
 
 def read_key(judge: JudgeScorer) -> str | None:
-    """The key from the environment; None where the config names none.
+    """The key, from the environment or a Prefect Secret block; None where the config names none.
 
     Raises:
-        ConfigError: the variable that it names is not set.
+        ConfigError: it is not to be had, or is no key.
     """
     if judge.api_key_env is None:
         return None
-    key = os.environ.get(judge.api_key_env, "").strip()
-    if not key:
-        raise ConfigError(
-            f"scorer.api_key_env: the environment variable {judge.api_key_env} is not set; put the key of "
-            f"{judge.address} into it"
-        )
+    key = read_secret(judge.api_key_env, "scorer.api_key_env")
     if not (key.isascii() and key.isprintable()):
         raise ConfigError(f"scorer.api_key_env: what {judge.api_key_env} holds is no key; it has signs that none has")
     return key
@@ -48,9 +43,9 @@ class Endpoint:
     def __init__(self, judge: JudgeScorer) -> None:
         import httpx
 
-        self._judge, self._key = judge, read_key(judge)
+        self._judge, key = judge, read_key(judge)
         self._url = f"{judge.address.rstrip('/')}/chat/completions"
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         limits = httpx.Limits(max_connections=judge.concurrency)
         self._client = httpx.Client(headers=headers, timeout=judge.timeout_s, limits=limits)
         self._stopped = threading.Event()
@@ -74,13 +69,13 @@ class Endpoint:
         judge = self._judge
         for attempt in range(judge.retries + 1):
             try:
-                return self._hidden(self._attempt(messages))
+                return hide(self._attempt(messages))
             except _TryAgainError as error:
                 reason, wait = str(error), max(error.wait, BACKOFF_SECONDS * 2**attempt)
             if attempt == judge.retries or self._stopped.wait(min(wait, LONGEST_WAIT)):
                 break
         raise FlywheelError(
-            f"the judge at {judge.address} {self._hidden(reason)} ({attempt + 1} attempts); see that it runs and can "
+            f"the judge at {judge.address} {hide(reason)} ({attempt + 1} attempts); see that it runs and can "
             f"be reached, and run the round again: what was judged is kept. scorer.timeout_s, scorer.retries and "
             f"scorer.concurrency say how it is asked"
         )
@@ -124,12 +119,9 @@ class Endpoint:
             named = judge.api_key_env or "none: set scorer.api_key_env"
             return FlywheelError(f"the judge at {judge.address} refuses the key ({status}); it is read from {named}")
         return FlywheelError(
-            f"the judge at {judge.address} refuses what it is asked ({status}): {self._hidden(_said(body))}; correct "
+            f"the judge at {judge.address} refuses what it is asked ({status}): {hide(_said(body))}; correct "
             f"scorer.address, scorer.model or scorer.options"
         )
-
-    def _hidden(self, text: str) -> str:
-        return text.replace(self._key, "***") if self._key else text
 
 
 def _seconds(text: str | None) -> float:

@@ -11,7 +11,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tasks.adapters import adapter_sha256, base_sha256, files_of
+from tasks.adapters import adapter_sha256, base_sha256, check_adapter, files_of
 from tasks.chat import MARK, same_calls
 from tasks.config import Config
 from tasks.errors import FlywheelError
@@ -49,14 +49,16 @@ class Reply(NamedTuple):
 class OwnEngine:
     """An engine of this process, for the adapters that are named (paths)."""
 
-    def __init__(self, base: str, max_length: int, adapters: Sequence[str], dtype: str | None = None) -> None:
+    def __init__(
+        self, base: str, max_length: int, adapters: Sequence[str], dtype: str | None = None, trusts_code: bool = False
+    ) -> None:
         lora: dict[str, Any] = {}
         if adapters:
             # One place more than there are adapters: on a CPU, vLLM 0.32 answers prompts for the bare base that share a
             # batch with others with whatever is in the last place, which stays empty so.
             rank, places = max(map(adapter_rank, adapters)), len(adapters) + 1
             lora = {"enable_lora": True, "max_lora_rank": rank, "max_loras": places}
-        self._llm = start_engine(base, max_length, dtype=dtype, **lora)
+        self._llm = start_engine(base, max_length, dtype=dtype, trusts_code=trusts_code, **lora)
         self._requests = {adapter: adapter_request(adapter, number) for number, adapter in enumerate(adapters, 1)}
         self._numbers = count()
 
@@ -118,7 +120,9 @@ def _constraint(constraint: dict[str, Any] | None) -> Any:
     return StructuredOutputsParams(**constraint) if constraint else None
 
 
-def start_engine(base: str, max_length: int, *, dtype: str | None = None, **options: Any) -> Any:
+def start_engine(
+    base: str, max_length: int, *, dtype: str | None = None, trusts_code: bool = False, **options: Any
+) -> Any:
     """A vLLM engine (`vllm.LLM`) of this process, on a GPU where there is one; `options` are more of vLLM's."""
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", KV_CACHE_GIB)
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
@@ -126,6 +130,8 @@ def start_engine(base: str, max_length: int, *, dtype: str | None = None, **opti
 
     return LLM(
         model=base,
+        load_format="safetensors",
+        trust_remote_code=trusts_code,
         dtype=dtype or engine_dtype(),
         max_model_len=max_length,
         max_num_seqs=MAX_SEQUENCES,
@@ -146,6 +152,7 @@ def adapter_request(adapter: str | None, number: int) -> Any:
         return None
     from vllm.lora.request import LoRARequest
 
+    check_adapter(Path(adapter))
     return LoRARequest(Path(adapter).name, number, adapter)
 
 

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from tasks.secrets import ENV_NAME
 from tasks.sources.settings import Model
 
 Served = Literal["champion", "challenger", "reference"]
@@ -15,7 +16,8 @@ REACHED_BY = {"address", "api_key_env", "timeout_s", "concurrency"}  # may be me
 class EngineConfig(Model):
     """What is asked beside champion and challenger, and of which engine: one of its own, or a server that runs already.
 
-    `address` and what follows it are about such a server; the API key is in the environment variable that is named.
+    `address` and what follows it are about such a server; the API key is in the environment variable, or the Prefect
+    Secret block, that is named.
     """
 
     noise_sample: int = Field(200, ge=0, description="cases that the champion answers twice, protected ones beside")
@@ -24,7 +26,7 @@ class EngineConfig(Model):
     seed: int = 0
     structured_outputs: dict[str, Any] | None = Field(None, description=f"one of {', '.join(CONSTRAINTS)}")
     address: str | None = Field(None, pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$", description="http://HOST:PORT")
-    api_key_env: str | None = Field(None, pattern=r"^[A-Za-z_]\w*$")
+    api_key_env: str | None = Field(None, pattern=ENV_NAME)
     adapters: dict[Served, str] = Field(default={}, description="names of those that the server has loaded itself")
     timeout_s: float = Field(120.0, gt=0.0, description="of one request")
     concurrency: int = Field(64, ge=1, le=4096, description="requests at a time")

@@ -244,6 +244,11 @@ _NEEDED: dict[str, Callable[[dict[str, Any]], str]] = {
 }
 
 
+def rule_line(row: Asked) -> str:
+    """A rule in one line: what it asked, found and needed."""
+    return f"{row.question} {row.found}; needed: {row.needed}"
+
+
 def rules_line(evidence: Evidence) -> str:
     """How many rules passed, are open and failed, and what follows of it; empty without a verdict of the gate's."""
     numbers = count_rules(evidence)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.base_models import load_tokenizer
 from tasks.chat import Conversation, token_ids
 from tasks.checks import Check
 from tasks.data_options import Rule
@@ -143,19 +144,13 @@ def compare_inputs(given: Sequence[str], production: Sequence[str]) -> dict[str,
     }
 
 
-def load_tokenizer(base: str) -> Any:
+def chat_tokenizer(base: str, trusts_code: bool = False) -> Any:
     """The base model's tokenizer, with its chat template.
 
     Raises:
         ConfigError: the base has no tokenizer or no chat template.
     """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(base)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"model.base: the tokenizer of {base} could not be loaded: {reason}") from error
+    tokenizer = load_tokenizer(base, trusts_code)
     if not tokenizer.chat_template:
         raise ConfigError(f"model.base: {base} has no chat template, which training needs; give a chat model")
     return tokenizer

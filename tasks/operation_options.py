@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from tasks.secrets import ENV_NAME
 from tasks.sources.settings import Model
 
 OPERATED = {"promotion", "serving", "budget", "watch"}
@@ -31,7 +32,7 @@ class ServingConfig(Model):
     name: str | None = Field(
         None, pattern=r"^[\w.-]+$", description="of the model that clients ask for; by default the workload's name"
     )
-    api_key_env: str | None = Field(None, pattern=r"^[A-Za-z_]\w*$")
+    api_key_env: str | None = Field(None, pattern=ENV_NAME)
     timeout_s: float = Field(30.0, gt=0.0, description="of one request")
 
 

@@ -7,9 +7,11 @@ al. 2024).
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from tasks.adapters import check_adapter
 from tasks.trainer_options import DpoConfig
 
 SAMPLE = 48  # pairs that are measured
@@ -133,6 +135,7 @@ class _Models:
         self.pad = trainer.processing_class.pad_token_id
         self.end = {trainer.processing_class.eos_token_id, self.pad}
         if champion is not None:
+            check_adapter(Path(champion))
             self.model.load_adapter(champion, "champion")
 
     def _run(self, who: str) -> Any:

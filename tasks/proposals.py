@@ -21,13 +21,13 @@ from tasks.lint import (
     LEAST_OUTPUTS,
     SAMPLE,
     Finding,
+    chat_tokenizer,
     check_facts,
     check_format,
     check_length,
     compare_inputs,
     count_conversations,
     count_tokens,
-    load_tokenizer,
 )
 from tasks.records import now, sha256, user_text
 from tasks.rounds import Round
@@ -169,7 +169,7 @@ def propose_long(config: Config, rows: Sequence[Row]) -> list[Proposal]:
     ]
     if not long and not wordy:
         return []
-    tokenizer = load_tokenizer(config.model.base)
+    tokenizer = chat_tokenizer(config.model.base, config.model.trusts_code)
     tokens = count_conversations(tokenizer, [_conversation(row) for row in long])
     answer_tokens = count_tokens(tokenizer, [row["answer"] for row in wordy])
     return [

@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from tasks.adapters import WEIGHTS
+from tasks.base_models import load_adapter, load_base, load_tokenizer
 from tasks.child import Progress, run_child
 from tasks.config import Config
 from tasks.costs import add_cost, bytes_of
@@ -112,7 +113,7 @@ def _log_run(client: Any, experiment_id: str, spec: dict[str, Any]) -> tuple[str
         _log_snapshot(evidence["snapshot"]["hash"], Path(spec["snapshot_path"]))
         _log_tables_and_charts(evidence)
         mlflow.log_artifact(spec["flips_path"])
-        model_id = _log_adapter(spec["base"], spec["adapter_path"])
+        model_id = _log_adapter(spec["base"], spec["trusts_code"], spec["adapter_path"])
         client.set_tag(run.info.run_id, MODEL_TAG, model_id)
     return run.info.run_id, model_id
 
@@ -167,19 +168,17 @@ def _log_tables_and_charts(evidence: dict[str, Any]) -> None:
         mlflow.log_figure(getattr(charts, name)(evidence), f"charts/{name}.png")
 
 
-def _log_adapter(base: str, adapter_path: str) -> str:
+def _log_adapter(base: str, trusts_code: bool, adapter_path: str) -> str:
     """Log the adapter without its base; the id of the logged model.
 
     Raises:
         FlywheelError: the weights that arrived are not those that were gated.
     """
     import mlflow
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter_path)
+    model = load_adapter(load_base(base, trusts_code), adapter_path)
     logged = mlflow.transformers.log_model(
-        {"model": model, "tokenizer": AutoTokenizer.from_pretrained(base)},
+        {"model": model, "tokenizer": load_tokenizer(base, trusts_code)},
         name="adapter",
         task="text-generation",
         base_model_path=base if Path(base).is_dir() else None,
@@ -224,6 +223,7 @@ def register(config: Config, round_: Round) -> str:
         "snapshot_path": snapshot["path"],
         "flips_path": str(flips_path),
         "base": str(Path(config.model.base).resolve()) if Path(config.model.base).is_dir() else config.model.base,
+        "trusts_code": config.model.trusts_code,
         "adapter_path": row["adapter_path"],
         "description": _description(evidence),
         "version_tags": {

@@ -184,6 +184,7 @@ def spec_of(
         "queue": str(files.asked),
         "folder": str(files.folder),
         "base": config.model.base,
+        "trusts_code": config.model.trusts_code,
         "adapters": list(dict.fromkeys(model.adapter for model in models.values() if model.adapter)),
         "max_length": config.model.max_length,
         "max_new_tokens": config.model.max_new_tokens,

@@ -122,7 +122,7 @@ class JudgeScorer(Model):
     type: Literal["judge"]
     address: str = Field(description="what comes before /chat/completions, such as https://judge.example/v1")
     model: Text
-    api_key_env: str | None = Field(None, description="environment variable that holds the key; None: none is sent")
+    api_key_env: str | None = Field(None, description="environment variable, or Prefect Secret block, of the key")
     mode: Literal["pairwise", "pointwise"]
     rubric: Text
     scale: Literal["yes_no", "1-5"] = Field("yes_no", description="of pointwise verdicts; 1 is 0.0, 5 is 1.0")

@@ -20,6 +20,7 @@ from tasks.engine import LOGPROBS, Prompt, Reply
 from tasks.engine_options import EngineConfig
 from tasks.errors import FlywheelError
 from tasks.records import printable
+from tasks.secrets import hide, read_secret
 
 T = TypeVar("T")
 
@@ -136,10 +137,7 @@ class Connection:
 def _key(api_key_env: str | None, part: str) -> dict[str, str]:
     if api_key_env is None:
         return {}
-    key = os.environ.get(api_key_env)
-    if not key:
-        raise FlywheelError(f"{part}.api_key_env: the environment variable {api_key_env} is not set; set it")
-    return {"Authorization": f"Bearer {key}"}
+    return {"Authorization": f"Bearer {read_secret(api_key_env, f'{part}.api_key_env')}"}
 
 
 def reason(response: httpx.Response) -> str:
@@ -148,12 +146,12 @@ def reason(response: httpx.Response) -> str:
         said = response.json()["error"]["message"]
     except (ValueError, KeyError, TypeError):
         said = response.text
-    return f"{response.status_code} {printable(' '.join(str(said).split()))[:300]}".strip()
+    return f"{response.status_code} {printable(' '.join(hide(str(said)).split()))[:300]}".strip()
 
 
 def _remedy(response: httpx.Response, part: str) -> str:
     if response.status_code in (401, 403):
-        return f"name the environment variable that holds its key as {part}.api_key_env"
+        return f"name the environment variable, or the Prefect Secret block, that holds its key as {part}.api_key_env"
     return f"see {part} and model in the config, and how the server was started"
 
 

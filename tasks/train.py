@@ -19,7 +19,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from tasks.adapters import CONFIG, adapter_sha256, base_sha256, check_base, record_base
+from tasks.adapters import CONFIG, adapter_sha256, base_sha256, check_adapter, check_base, record_base
+from tasks.base_models import load_adapter, load_base, load_tokenizer
 from tasks.chat import chat_dataset, check_template, pair_dataset
 from tasks.checkpoints import last_whole
 from tasks.child import Progress, is_first, run_child, spin_when_alone
@@ -61,7 +62,7 @@ def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return {
         "adapter_path": done["adapter_path"],
         "adapter_sha256": done["adapter_sha256"],
-        "probe": _probe(spec["base"], Path(done["adapter_path"]), done["probe_rows"]) if is_first() else [],
+        "probe": _probed(spec, done) if is_first() else [],
         "training": _summary({stage: record["training"] for stage, record in stages.items()}, len(rows)),
     }
 
@@ -140,13 +141,11 @@ def _average(spec: dict[str, Any], key: str, members: list[dict[str, Any]]) -> d
     Exact: PEFT puts the members' factors beside one another, so that the rank is the sum of theirs.
     """
     if is_first():
-        from peft import PeftModel
-        from transformers import AutoModelForCausalLM
-
         names = [f"member{number}" for number in range(len(members))]
-        model = AutoModelForCausalLM.from_pretrained(spec["base"], dtype=_dtype())
-        model = PeftModel.from_pretrained(model, members[0]["adapter_path"], adapter_name=names[0])
+        model = load_base(spec["base"], spec["trusts_code"], dtype=_dtype())
+        model = load_adapter(model, members[0]["adapter_path"], adapter_name=names[0])
         for name, member in zip(names[1:], members[1:], strict=True):
+            check_adapter(Path(member["adapter_path"]))
             model.load_adapter(member["adapter_path"], name)
         weights = [spec["strength"] / len(members)] * len(members)
         model.add_weighted_adapter(names, weights, "default", combination_type="cat")
@@ -250,14 +249,14 @@ def _read_record(spec: dict[str, Any], stage: str) -> dict[str, Any]:
 
 def _load(spec: dict[str, Any], adapter: str | None, seed: int) -> tuple[Any, Any, Any]:
     """The model, its tokenizer, and the LoRA config of a new adapter; None where it goes on with `adapter`."""
-    from peft import LoraConfig, PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+    from peft import LoraConfig
+    from transformers import set_seed
 
     set_seed(seed)
-    tokenizer = AutoTokenizer.from_pretrained(spec["base"])
-    model = AutoModelForCausalLM.from_pretrained(spec["base"], dtype=_dtype())
+    tokenizer = load_tokenizer(spec["base"], spec["trusts_code"])
+    model = load_base(spec["base"], spec["trusts_code"], dtype=_dtype())
     if adapter is not None:
-        return PeftModel.from_pretrained(model, adapter, is_trainable=True), tokenizer, None
+        return load_adapter(model, adapter, is_trainable=True), tokenizer, None
     return model, tokenizer, LoraConfig(task_type="CAUSAL_LM", **spec["adapter"])
 
 
@@ -319,17 +318,18 @@ def _order(config: Path) -> None:
     config.write_text(json.dumps(values, indent=2, sort_keys=True), encoding="utf-8")
 
 
-def _probe(base: str, adapter: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _probed(spec: dict[str, Any], done: dict[str, Any]) -> list[dict[str, Any]]:
+    return _probe(spec["base"], Path(done["adapter_path"]), done["probe_rows"], spec["trusts_code"])
+
+
+def _probe(base: str, adapter: Path, rows: list[dict[str, Any]], trusts_code: bool = False) -> list[dict[str, Any]]:
     """What the saved adapter predicts in some rows, at each token that is trained on.
 
     A list of prefixes (token ids), each with the PROBE_TOKENS likeliest next tokens and their log-probabilities.
     """
     import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=_dtype())
-    model = PeftModel.from_pretrained(model, str(adapter)).eval()
+    model = load_adapter(load_base(base, trusts_code, dtype=_dtype()), adapter).eval()
     probe = []
     for row in rows:
         with torch.no_grad():
@@ -405,6 +405,7 @@ def make_spec(config: Config, snapshot: Path, folder: Path, champion: Row | None
     return {
         "stages": STAGES[config.training_method],
         "base": config.model.base,
+        "trusts_code": config.model.trusts_code,
         "snapshot": str(snapshot),
         "folder": str(folder),
         "max_length": config.model.max_length,

@@ -31,7 +31,7 @@ SET_HERE = {
     "assistant_only_loss": "no token is trained on that is not the assistant's",
     "completion_only_loss": "no token is trained on that is not the assistant's",
     "model_init_kwargs": "the base is loaded from model.base",
-    "trust_remote_code": "code that comes with a model is not run",
+    "trust_remote_code": "whose code is run is said by model.trust_remote_code",
     "chat_template_path": "the chat template is the base model's, which the server uses too",
     "eos_token": "it is the base model's, which the server uses too",
     "pad_token": "it is the base model's",

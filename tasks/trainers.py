@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tasks.adapters import check_adapter
 from tasks.checkpoints import seal
 from tasks.child import Progress
 from tasks.errors import FlywheelError
@@ -199,6 +200,7 @@ def _ordered(base: Any) -> Any:
         def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
             # Beside a frozen reference, transformers would load that one again and leave the trained one as it is.
             trained = self.accelerator.unwrap_model(self.model if model is None else model)
+            check_adapter(Path(resume_from_checkpoint))
             trained.load_adapter(resume_from_checkpoint, "default", is_trainable=True)
 
         def create_model_card(self, *args: Any, **kwargs: Any) -> None:

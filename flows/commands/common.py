@@ -19,12 +19,21 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG = "configs/tickets.yaml"
 
-# Exit statuses, documented in the README; 0 is promoted, or nothing to do.
+# Exit statuses; BAD_CONFIG is also what typer says of options that it does not know.
+DONE = 0
 FAILURE = 1
-BAD_CONFIG = 2  # also what typer says of options that it does not know
+BAD_CONFIG = 2
 HELD = 3
 REJECTED = 4
 NEEDS_APPROVAL = 5
+STATUSES = {
+    DONE: "done: promoted, or nothing to do",
+    FAILURE: "it failed, or something is not as it should be",
+    BAD_CONFIG: "the config or an option cannot be used",
+    HELD: "the round was held",
+    REJECTED: "the round was rejected",
+    NEEDS_APPROVAL: "the round waits for approval, or is not finished",
+}
 
 ConfigOption = Annotated[str, typer.Option("--config", envvar="FLYWHEEL_CONFIG", help="YAML file of the workload.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -115,11 +124,16 @@ def show_collected(collected: "Collected", path: str) -> None:
 def show_rounds(config: "Config", shown: list[dict[str, Any]]) -> None:
     """What came of rounds, as panels, with the report written anew."""
     from flows.summary import print_summary
+
+    print_summary(shown, report=renew_report(config))
+
+
+def renew_report(config: "Config") -> Path:
+    """Write the report of all rounds anew; where it is."""
     from tasks.report import write_report
     from tasks.rounds import read_evidence
 
-    report = write_report(read_evidence(config), config.folder / "report.html")
-    print_summary(shown, report=report)
+    return write_report(read_evidence(config), config.folder / "report.html")
 
 
 def print_json(value: Any) -> None:

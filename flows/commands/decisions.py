@@ -90,21 +90,21 @@ def rollback(
         from tasks.promote import rollback as roll_back
 
         moved = roll_back(load_config(config), to, f"person:{by}", reason)
-    if as_json:
-        print_json(moved._asdict())
-    show_moved(moved, by, config, quiet=as_json)
+    show_moved(moved, by, config, as_json)
 
 
-def show_moved(moved: "Moved", by: str, path: str, quiet: bool = False) -> None:
-    """Old and new champion and how to undo it, unless quiet; then on standard error what is not as it should be."""
+def show_moved(moved: "Moved", by: str, path: str, as_json: bool) -> None:
+    """Old and new champion and how to undo it; then on standard error what is not as it should be."""
     from tasks.promote import BASE
     from tasks.rounds import label
 
     ending = f"--by {shlex.quote(by)} --reason '...'{options(path)}"
     after, before = label(moved.after)["label"], label(moved.before)["label"]
-    if not quiet and moved.after == moved.before:
+    if as_json:
+        print_json(moved._asdict() | {"before": label(moved.before), "after": label(moved.after)})
+    elif moved.after == moved.before:
         typer.echo(f"The champion was {after} already.")
-    elif not quiet:
+    else:
         typer.echo(f"The champion is {after} (it was {before}).")
         typer.echo(f"To undo: flywheel promote {moved.before or BASE} {ending}")
     if moved.remark:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.common import DEFAULT_CONFIG, ConfigOption, JsonOption, one_line_errors, options, print_json
+from flows.completion import complete_versions
 
 app = typer.Typer()
 
@@ -33,7 +34,7 @@ def status(
 
 @app.command()
 def lineage(
-    version: Annotated[str, typer.Argument(help="A registered version.")],
+    version: Annotated[str, typer.Argument(help="A registered version.", autocompletion=complete_versions)],
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -95,9 +96,14 @@ def export(
     ],
     out: Annotated[Path, typer.Option(help="File to write: JSON lines, or TRL's columns as .parquet.")],
     snapshot: Annotated[
-        str | None, typer.Option(help="Version or hash of a frozen snapshot to write instead; with trl-sft, trl-dpo.")
+        str | None,
+        typer.Option(
+            help="Version or hash of a frozen snapshot to write instead; with trl-sft, trl-dpo.",
+            autocompletion=complete_versions,
+        ),
     ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the usable signals, or a frozen snapshot, to a file for other trainers."""
     with one_line_errors(config):
@@ -105,4 +111,7 @@ def export(
         from tasks.export import export as write_export
 
         rows = write_export(load_config(config), layout, out, snapshot)
-    typer.echo(f"{rows} rows in {out}")
+    if as_json:
+        print_json({"file": out, "rows": rows})
+    else:
+        typer.echo(f"{rows} rows in {out}")

@@ -7,16 +7,23 @@ import typer
 
 from flows.commands.common import DEFAULT_CONFIG, ConfigOption, JsonOption, one_line_errors, print_json
 from flows.commands.decisions import show_moved
+from flows.completion import complete_rounds, complete_versions
 
 app = typer.Typer()
+
+VersionArgument = Annotated[
+    str,
+    typer.Argument(help="A registered version, or base for the bare base model.", autocompletion=complete_versions),
+]
 
 
 @app.command()
 def promote(
-    version: Annotated[str, typer.Argument(help="A registered version, or base for the bare base model.")],
+    version: VersionArgument,
     by: Annotated[str, typer.Option(help="Your name, for the audit log.")],
     reason: Annotated[str, typer.Option(help="Why, for the audit log.")],
     config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a version the champion by hand, once it is verified. `flywheel rollback` goes back to the one before."""
     with one_line_errors(config):
@@ -25,7 +32,7 @@ def promote(
 
         target = None if version == BASE else version.removeprefix("v")
         moved = move_champion(load_config(config), target, f"person:{by}", reason)
-    show_moved(moved, by, config)
+    show_moved(moved, by, config, as_json)
 
 
 gate = typer.Typer(help="Verdicts of the gate, and what they rest on.", no_args_is_help=True)
@@ -34,7 +41,10 @@ app.add_typer(gate, name="gate")
 
 @gate.command("replay")
 def replay_gate(
-    round_id: Annotated[int, typer.Argument(metavar="ROUND", help="Number of a round that was judged.")],
+    round_id: Annotated[
+        int,
+        typer.Argument(metavar="ROUND", help="Number of a round that was judged.", autocompletion=complete_rounds),
+    ],
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -80,10 +90,11 @@ def show_reference(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = 
 
 @reference.command("pin")
 def pin_reference(
-    version: Annotated[str, typer.Argument(help="A registered version, or base for the bare base model.")],
+    version: VersionArgument,
     by: Annotated[str, typer.Option(help="Your name, for the record.")],
     reason: Annotated[str, typer.Option(help="Why, for the record.")],
     config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
 ) -> None:
     """Hold anchor against another version, from the next round on."""
     with one_line_errors(config):
@@ -91,4 +102,7 @@ def pin_reference(
         from tasks.reference import pin_reference as pin
 
         label = pin(load_config(config), version, f"person:{by}", reason)
-    typer.echo(f"Anchor is also held against {label} from the next round on.")
+    if as_json:
+        print_json({"label": label})
+    else:
+        typer.echo(f"Anchor is also held against {label} from the next round on.")

@@ -1,5 +1,6 @@
 """`flywheel run`, `demo` and `abandon`: commands that set a round going, or end one."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,17 +12,24 @@ from flows.commands.common import (
     NEEDS_APPROVAL,
     REJECTED,
     ConfigOption,
+    JsonOption,
     call_flow,
     one_line_errors,
     options,
     prepare,
+    print_json,
+    renew_report,
     show_collected,
     show_rounds,
 )
+from flows.completion import complete_flows
 
 if TYPE_CHECKING:
     from tasks.config import Config
 
+OF_ROUND = (
+    "round", "stage", "verdict", "reasons", "champion", "challenger", "champion_after", "opened_at", "closed_at",
+)  # fmt: skip
 FLOWS = ("run_round", "collect_failures", "cluster_failures", "watch_champion")
 
 app = typer.Typer()
@@ -29,15 +37,16 @@ app = typer.Typer()
 
 @app.command()
 def run(
-    flow: Annotated[str, typer.Argument(help=f"One of: {', '.join(FLOWS)}.")],
+    flow: Annotated[str, typer.Argument(help=f"One of: {', '.join(FLOWS)}.", autocompletion=complete_flows)],
     config: ConfigOption = DEFAULT_CONFIG,
     min_corrections: Annotated[
         int | None, typer.Option(min=1, help="Corrections that make a round worth running.")
     ] = None,
     requested_by: Annotated[str, typer.Option(help="Who asks for it; recorded with the round.")] = "person:cli",
     heavy_stages: Annotated[str, typer.Option(help="Where models are trained: here, or gpu (its pool).")] = "here",
+    as_json: JsonOption = False,
 ) -> None:
-    """Run a flow now."""
+    """Run a flow now; the exit status says what came of a round (see `flywheel --help`)."""
     with one_line_errors():
         from tasks.config import make_request
         from tasks.errors import ConfigError
@@ -49,7 +58,21 @@ def run(
         )
         loaded = prepare(config)
         result = call_flow(flow, request)
-    _show_outcome(flow, result, loaded, config)
+    if as_json:
+        print_json({"flow": flow} | _outcome(flow, result, loaded))
+    else:
+        _show_outcome(flow, result, loaded, config)
+    if flow == "run_round" and result is not None and (code := _status_of(result)):
+        raise typer.Exit(code)
+
+
+def _outcome(flow: str, result: Any, config: "Config") -> dict[str, Any]:
+    """What a flow did, for programs: counts, what the watch says, or how a round stands (null where none was run)."""
+    if result is None:
+        return {"round": None}
+    if flow == "run_round":
+        return {key: result.get(key) for key in OF_ROUND} | {"report": renew_report(config)}
+    return dict(result) if isinstance(result, dict) else asdict(result)
 
 
 def _show_outcome(flow: str, result: Any, config: "Config", path: str) -> None:
@@ -67,8 +90,6 @@ def _show_outcome(flow: str, result: Any, config: "Config", path: str) -> None:
         show_rounds(config, [result])
         if result["stage"] == "approve":
             _show_waiting(config, path)
-        if code := _status_of(result):
-            raise typer.Exit(code)
 
 
 def _show_waiting(config: "Config", path: str) -> None:
@@ -108,11 +129,14 @@ def demo(
 
 
 @app.command()
-def abandon(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def abandon(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Give up an unfinished round; its corrections stay in the state."""
     with one_line_errors(config):
         from tasks.config import load_config
         from tasks.rounds import abandon as abandon_round
 
         closed = abandon_round(load_config(config), lambda text: typer.echo(text, err=True))
-    typer.echo("There is no unfinished round." if closed is None else f"Round {closed} was given up.")
+    if as_json:
+        print_json({"round": closed})
+    else:
+        typer.echo("There is no unfinished round." if closed is None else f"Round {closed} was given up.")

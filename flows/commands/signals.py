@@ -1,5 +1,6 @@
 """What signals say, and what people decide of them: contradictions, proposals, classes, quarantine."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -15,6 +16,7 @@ from flows.commands.common import (
     print_json,
     show_collected,
 )
+from flows.completion import complete_clusters
 
 app = typer.Typer()
 
@@ -62,6 +64,7 @@ def use(
     by: Annotated[str, typer.Option(help="Your name; on record.")],
     reason: Annotated[str, typer.Option(help="Why; on record.")],
     config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
 ) -> None:
     """Decide whether a signal is trained on; it counts from now on, in every round."""
     with one_line_errors(config):
@@ -69,7 +72,10 @@ def use(
         from tasks.proposals import decide_use
 
         decided = decide_use(load_config(config), signal_id, "train" if train else "leave out", f"person:{by}", reason)
-    typer.echo(f"{decided} is {'trained on' if train else 'left out'} from now on, whatever rules propose.")
+    if as_json:
+        print_json({"signal_id": decided, "use": "train" if train else "leave out"})
+    else:
+        typer.echo(f"{decided} is {'trained on' if train else 'left out'} from now on, whatever rules propose.")
 
 
 @app.command()
@@ -78,6 +84,7 @@ def retract(
     by: Annotated[str, typer.Option(help="Your name, for the record.")],
     reason: Annotated[str, typer.Option(help="Why it is taken back, for the record.")],
     config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
 ) -> None:
     """Take a correction back: no later round trains on it, and the suite's case for it is retired."""
     with one_line_errors(config):
@@ -85,6 +92,9 @@ def retract(
         from tasks.retract import retract as take_back
 
         found = take_back(load_config(config), correction, f"person:{by}", reason)
+    if as_json:
+        print_json({key: found[key] for key in ("correction_id", "inference_id", "corrected_by")})
+        return
     typer.echo(f"The correction of {found['inference_id']} by {found['corrected_by']} is out, from the next round on.")
     typer.echo(f"Versions that were trained on it: flywheel where {found['correction_id']}{options(config)}")
 
@@ -111,10 +121,11 @@ def list_clusters(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = F
 
 @clusters.command("name")
 def name_cluster(
-    cluster_id: Annotated[str, typer.Argument(help="Its id, such as c001.")],
+    cluster_id: Annotated[str, typer.Argument(help="Its id, such as c001.", autocompletion=complete_clusters)],
     label: Annotated[str, typer.Argument(help="What it is called from now on.")],
     by: Annotated[str, typer.Option(help="Who names it; on record.")],
     config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
 ) -> None:
     """Give a class a name that stays, whatever is found for it."""
     with one_line_errors(config):
@@ -122,7 +133,10 @@ def name_cluster(
         from tasks.config import load_config
 
         give_name(load_config(config), cluster_id, label, f"person:{by}")
-    typer.echo(f"{cluster_id} is called {label.strip()!r} from now on.")
+    if as_json:
+        print_json({"cluster_id": cluster_id, "label": label.strip()})
+    else:
+        typer.echo(f"{cluster_id} is called {label.strip()!r} from now on.")
 
 
 quarantine = typer.Typer(help="Rows that could not be taken, with the reason.", no_args_is_help=True)
@@ -159,7 +173,7 @@ def show_quarantine(
 
 
 @quarantine.command("retry")
-def retry_quarantine(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def retry_quarantine(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Read everything again that rows in quarantine came from; what has been mended is taken."""
     with one_line_errors(config):
         from tasks.config import make_request
@@ -168,8 +182,10 @@ def retry_quarantine(config: ConfigOption = DEFAULT_CONFIG) -> None:
         request = make_request(config=config, requested_by="person:cli")
         loaded = prepare(config)
         parts = forget_cursors(loaded)
-        if not parts:
-            typer.echo("Nothing lies in quarantine.")
-            return
-        result = call_flow("collect_failures", request)
-    show_collected(result, config)
+        result = call_flow("collect_failures", request) if parts else None
+    if as_json:
+        print_json({"parts": parts, "collected": result and asdict(result)})
+    elif result is None:
+        typer.echo("Nothing lies in quarantine.")
+    else:
+        show_collected(result, config)

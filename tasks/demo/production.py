@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.base_models import load_adapter, load_base, load_tokenizer
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -25,9 +27,7 @@ def answer(
 
     `adapter` is a PEFT folder or None; `on_progress` gets (answered, all).
     """
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(base, padding_side="left")
+    tokenizer = load_tokenizer(base, padding_side="left")
     model = load(base, adapter)
     texts = [tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True) for prompt in prompts]
     answers = [""] * len(texts)
@@ -46,13 +46,10 @@ def answer(
 def load(base: Path | str, adapter: Path | None) -> "PreTrainedModel":
     """The base with the adapter merged into its weights, in float32, ready to answer."""
     import torch
-    from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model = load_base(base, dtype=torch.float32)
     if adapter is not None:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+        model = load_adapter(model, adapter).merge_and_unload()
     return model.eval()
 
 

@@ -12,7 +12,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from tasks.errors import SourceError
+from tasks.errors import FlywheelError, SourceError
+from tasks.secrets import hide, read_secret
 from tasks.sources.base import Part
 from tasks.sources.settings import FilesSourceConfig
 
@@ -61,10 +62,12 @@ class FilesSource:
         from fsspec.core import url_to_fs
 
         try:
-            system, pattern = url_to_fs(self._config.path, **self._config.storage)
+            system, pattern = url_to_fs(self._config.path, **self._options)
             details = system.glob(pattern, detail=True)
-        except Exception as error:  # each storage raises its own
-            raise SourceError(f"source {self.name}: {self._config.path} cannot be listed: {_reason(error)}") from error
+        except FlywheelError:
+            raise
+        except Exception as error:  # noqa: BLE001 - each storage raises its own; not as a cause: it may hold a key
+            raise SourceError(f"source {self.name}: {self._config.path} cannot be listed: {_reason(error)}") from None
         found = {}
         for path, info in details.items():
             if info["type"] == "file":
@@ -76,11 +79,11 @@ class FilesSource:
         try:
             with self._open(path) as file:
                 yield from READERS[self._format(path)](file)
-        except SourceError:
+        except FlywheelError:
             raise
-        except Exception as error:  # a broken archive, a storage that went away: each library raises its own
+        except Exception as error:  # noqa: BLE001 - a broken archive, a storage that went away: each raises its own
             reason = _reason(error)
-            raise SourceError(f"source {self.name}: {path} cannot be read: {reason}; nothing was stored") from error
+            raise SourceError(f"source {self.name}: {path} cannot be read: {reason}; nothing was stored") from None
 
     def _format(self, path: str) -> str:
         if self._config.format != "auto":
@@ -95,7 +98,18 @@ class FilesSource:
             return open(path, "rb")
         import fsspec
 
-        return fsspec.open(path, "rb", compression=_compression(path), **self._config.storage)
+        return fsspec.open(path, "rb", compression=_compression(path), **self._options)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        """fsspec's options, the secret ones among them.
+
+        Raises:
+            ConfigError: a secret is not to be had.
+        """
+        where = f"source {self.name}: storage_env"
+        secret = {name: read_secret(held_in, f"{where}.{name}") for name, held_in in self._config.storage_env.items()}
+        return self._config.storage | secret
 
 
 def _compression(path: str) -> str | None:
@@ -117,7 +131,8 @@ def _cursor(size: int, changed: Any) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason given'}"
+    said = str(error).strip().splitlines()
+    return hide(f"{type(error).__name__}: {said[0] if said else 'no reason given'}")
 
 
 def read_lines(file: BinaryIO) -> Iterator["pl.DataFrame"]:

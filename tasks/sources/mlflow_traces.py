@@ -17,7 +17,6 @@ attributes (of the root span), root_span_id, and assessments. `compile_traces` t
 
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -144,8 +143,8 @@ class MlflowSource:
             experiment = client.get_experiment_by_name(self._config.experiment)
         if experiment is None:
             raise SourceError(
-                f"source {self.name}: there is no experiment {self._config.experiment} at {self._where}; correct "
-                f"experiment or tracking_uri in the config"
+                f"source {self.name}: there is no experiment {self._config.experiment} at {self._tracking_uri}; "
+                f"correct experiment or tracking_uri in the config"
             )
         return _Experiment(client, experiment.experiment_id)
 
@@ -159,15 +158,15 @@ class MlflowSource:
             path = unquote(address.path.removeprefix("/"))
             if path and path != ":memory:" and not os.path.isfile(path):
                 raise SourceError(
-                    f"source {self.name}: there is no file {path}, which tracking_uri {self._where} names (seen from "
-                    f"{os.getcwd()}); correct tracking_uri in the config, or log traces first"
+                    f"source {self.name}: there is no file {path}, which tracking_uri {self._tracking_uri} names (seen "
+                    f"from {os.getcwd()}); correct tracking_uri in the config, or log traces first"
                 )
         elif address.scheme in ("http", "https"):
             import httpx
 
             try:
                 # Whether anybody answers is all that is asked, and nothing secret is sent.
-                httpx.head(self._where, timeout=ANSWER_SECONDS, verify=False)
+                httpx.head(self._tracking_uri, timeout=ANSWER_SECONDS, verify=False)
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 raise self._unreadable(str(error)) from error
 
@@ -184,11 +183,6 @@ class MlflowSource:
                 include_spans=include_spans,
             )
 
-    @property
-    def _where(self) -> str:
-        """The tracking address as it may be shown: without a user's name and password."""
-        return re.sub(r"//[^/@]*@", "//", self._tracking_uri)
-
     @contextmanager
     def _reported(self) -> Iterator[None]:
         from mlflow.exceptions import MlflowException
@@ -197,13 +191,13 @@ class MlflowSource:
         try:
             yield
         except (MlflowException, SQLAlchemyError, OSError) as error:
-            line = str(error).strip().split("\n")[0].replace(self._tracking_uri, self._where)
+            line = str(error).strip().split("\n")[0]
             raise self._unreadable(line) from error
 
     def _unreadable(self, reason: str) -> SourceError:
         return SourceError(
-            f"source {self.name}: traces cannot be read from {self._where}: {printable(reason)}; see that it runs, "
-            f"or correct tracking_uri in the config"
+            f"source {self.name}: traces cannot be read from {self._tracking_uri}: {printable(reason)}; see that it "
+            f"runs, or correct tracking_uri in the config"
         )
 
 

@@ -11,12 +11,37 @@ from datetime import date, datetime
 from typing import Annotated, Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
+
+from tasks.secrets import ENV_NAME, has_password
 
 Kind = Literal["inference", "correction", "thumb", "rating", "demonstration", "preference", "retraction"]
 OnMalformed = Literal["refuse", "quarantine"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
 Text = Annotated[str, Field(min_length=1)]
+
+
+def _without_password(uri: str) -> str:
+    if has_password(uri) or re.match(r"https?://[^/?#]*@", uri):
+        raise ValueError(
+            "it holds a password, which would get into logs and files; for a server put it into the environment: "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN; before a database start "
+            "an MLflow server"
+        )
+    return uri
+
+
+TrackingUri = Annotated[str, Field(min_length=1), AfterValidator(_without_password)]
 Names = tuple[Annotated[str, Field(pattern=r"^[^`]+$")], ...]
 
 _TERMS = ("licence", "guideline")
@@ -69,7 +94,7 @@ _PATH = re.compile(rf"\$(?:{_STEP})+", re.DOTALL)
 _STEPS = re.compile(_STEP, re.DOTALL)
 _PLACEHOLDER = re.compile(rf"\{{(\$row|\$(?:{_STEP})+)\}}", re.DOTALL)
 _URL = re.compile(r"[a-z][a-z0-9+_]*://")
-_PASSWORD = re.compile(r"://[^/@]*:[^/@]+@|[?&](password|pwd)=", re.IGNORECASE)
+_SECRET_OPTION = re.compile(r"pass|pwd|secret|token|^key$|account_key|api_key|sas|credential", re.IGNORECASE)
 # As SQLAlchemy's text() finds them: no `::cast`, no time of day, no `\:`.
 _BOUND = re.compile(r"(?<![:\w\\]):(\w+)(?!:)")
 
@@ -77,7 +102,7 @@ _BOUND = re.compile(r"(?<![:\w\\]):(\w+)(?!:)")
 class Model(BaseModel):
     """Base of what stands in a config: frozen, and refuses keys that it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class Path(NamedTuple):
@@ -260,7 +285,22 @@ class FilesSourceConfig(Terms):
     format: Literal["auto", "jsonl", "parquet", "csv"] = "auto"
     records: Records = Field(None, description="None: the rows are records already")
     storage: dict[str, Any] = {}
+    storage_env: dict[str, Annotated[str, Field(pattern=ENV_NAME)]] = Field(
+        default={}, description="options that are secrets, by the environment variable or Prefect Secret block"
+    )
     on_malformed: OnMalformed = "quarantine"
+
+    @model_validator(mode="after")
+    def _holds_no_secret(self) -> "FilesSourceConfig":
+        if has_password(self.path):
+            raise ValueError("path holds a password; give user and password by storage and storage_env")
+        for name, value in self.storage.items():
+            if isinstance(value, str) and _SECRET_OPTION.search(name):
+                raise ValueError(
+                    f"storage.{name} is a secret; put it into an environment variable and name that as "
+                    f"storage_env.{name}"
+                )
+        return self
 
 
 class SqlSourceConfig(Terms):
@@ -272,7 +312,9 @@ class SqlSourceConfig(Terms):
     type: Literal["sql"] = "sql"
     name: Name
     url: str | None = Field(None, description="SQLAlchemy's; without a password")
-    url_env: str | None = Field(None, pattern=r"^[A-Za-z_]\w*$", description="environment variable that holds the URL")
+    url_env: str | None = Field(
+        None, pattern=ENV_NAME, description="environment variable, or Prefect Secret block, that holds the URL"
+    )
     query: Text
     cursor: Text = Field(description="a column of the result that grows: a time or a number; never null")
     start: datetime | int | float | str | None = Field(None, description="rows beyond it only; all when left out")
@@ -300,7 +342,7 @@ class SqlSourceConfig(Terms):
     def _can_be_reached(self) -> "SqlSourceConfig":
         if (self.url is None) == (self.url_env is None):
             raise ValueError("give either url, or url_env: the environment variable that holds it")
-        if self.url is not None and _PASSWORD.search(self.url):
+        if self.url is not None and has_password(self.url):
             raise ValueError("url holds a password; put it into an environment variable and name that as url_env")
         if self.url is not None and not _URL.match(self.url):
             raise ValueError("url is no database URL; write DIALECT://USER@HOST/DATABASE")
@@ -319,7 +361,7 @@ class MlflowSourceConfig(Terms):
 
     type: Literal["mlflow_traces"] = "mlflow_traces"
     name: Name
-    tracking_uri: Text | None = Field(None, description="None: the workload's own")
+    tracking_uri: TrackingUri | None = Field(None, description="None: the workload's own")
     experiment: Text
     overlap_seconds: float = Field(3600.0, ge=0.0, description="read again for traces that were written late")
     review_days: float = Field(30.0, gt=0.0, description="how old a trace may be when it is assessed")

@@ -10,7 +10,6 @@ Missed are rows that are committed later than `overlap` after the rows around th
 
 import ipaddress
 import json
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ import orjson
 
 from tasks.errors import SourceError
 from tasks.records import printable
+from tasks.secrets import find_secret, hide, missing
 from tasks.sources.base import Part
 from tasks.sources.settings import SqlSourceConfig
 
@@ -211,16 +211,14 @@ class SqlSource:
 
         text = self._config.url
         if text is None:
-            text = os.environ.get(self._config.url_env or "")
-            if not text:
-                raise self._error(
-                    f"the environment variable {self._config.url_env} is not set; put the URL into it: "
-                    f"export {self._config.url_env}=postgresql://USER:PASSWORD@HOST/DATABASE"
-                )
+            name = str(self._config.url_env)
+            text = find_secret(name)
+            if text is None:
+                raise self._error(missing(name, "postgresql://USER:PASSWORD@HOST/DATABASE"))
         try:
             url = make_url(text)
         except (exc.ArgumentError, ValueError):
-            where = "url" if self._config.url else f"the environment variable {self._config.url_env}"
+            where = "url" if self._config.url else f"what url_env names ({self._config.url_env})"
             raise self._error(
                 f"{where} holds no database URL; write DIALECT://USER@HOST/DATABASE, and in a "
                 f"user or password %40 for @, %3A for :, %2F for /"
@@ -286,7 +284,7 @@ def _line(error: Exception, url: "URL") -> str:
     """The first line of what the driver says, without the password."""
     text = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
     secrets = [url.password, *(value for key, value in url.query.items() if _is_secret(key))]
-    line = text.splitlines()[0]
+    line = hide(text.splitlines()[0])
     for secret in filter(None, map(str, secrets)):
         line = line.replace(secret, SECRET)
     return printable(line)

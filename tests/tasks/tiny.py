@@ -114,6 +114,7 @@ def tiny_spec(folder: Path, base: Path, rows: list[dict[str, Any]] | None = None
         "max_new_tokens": 4,
         "dpo": trainer | {"seed": 0, "learning_rate": 3e-2, "beta": 0.1, "loss_type": ["sigmoid", "sft"]},
         "base": str(base),
+        "trusts_code": False,
         "snapshot": str(snapshot),
         "folder": str(folder),
         "max_length": 32,

