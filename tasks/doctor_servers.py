@@ -12,9 +12,11 @@ from tasks.checkup import Check, ok, warning, wrong
 from tasks.config import Config
 from tasks.db import State
 from tasks.doctor_machine import version_of
+from tasks.errors import ConfigError
 from tasks.rounds import label
 from tasks.schedule import prefect_auth, prefect_headers
 from tasks.scorer_options import JudgeScorer
+from tasks.secrets import read_secret
 
 SECONDS = 5.0
 MLFLOW_SECONDS = 30.0
@@ -118,9 +120,10 @@ def check_addresses(config: Config, options: str) -> Iterator[Check]:
 
 def _models(name: str, url: str, key_env: str | None) -> Check:
     """Whether an OpenAI-compatible server lists its models."""
-    if key_env and not os.environ.get(key_env):
-        return wrong(name, f"{key_env} is not set, from which the key is read", f"export {key_env}=...")
-    headers = {"Authorization": f"Bearer {os.environ[key_env]}"} if key_env else {}
+    try:
+        headers = {"Authorization": f"Bearer {read_secret(key_env, f'{name}.api_key_env')}"} if key_env else {}
+    except ConfigError as error:
+        return wrong(name, str(error), f"export {key_env}=...")
     try:
         answer = httpx.get(url, headers=headers, timeout=SECONDS, trust_env=False).raise_for_status().json()
         names = [str(model["id"]) for model in answer["data"]]

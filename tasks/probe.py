@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from tasks.base_models import load_tokenizer
 from tasks.chat import read_input, token_ids
 from tasks.child import Progress, run_child
 from tasks.config import Config
@@ -41,6 +42,7 @@ def probe(config: Config, adapter: str, folder: Path) -> dict[str, Any]:
     base = config.model.base
     spec = {
         "base": str(Path(base).resolve()) if Path(base).is_dir() else base,
+        "trusts_code": config.model.trusts_code,
         "adapter": adapter,
         "max_length": config.model.max_length,
         "input": real_input(config),
@@ -51,17 +53,15 @@ def probe(config: Config, adapter: str, folder: Path) -> dict[str, Any]:
 def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Answer one input with the adapter, in this process (the child): the answer, and its length in tokens.
 
-    The spec has `base` and `adapter` (folders, or a hub id), `max_length` (tokens) and `input` (as the state holds it).
+    The spec has `base` and `adapter` (folders, or a hub id), `trusts_code`, `max_length` (tokens) and `input` (as the state holds it).
 
     Raises:
         FlywheelError: the model answers with nothing, or with what has no probability.
     """
-    from transformers import AutoTokenizer
-
     asked = read_input(spec["input"])
-    ids = token_ids(AutoTokenizer.from_pretrained(spec["base"]), asked.messages, asked.tools, prompt=True)
+    ids = token_ids(load_tokenizer(spec["base"], spec["trusts_code"]), asked.messages, asked.tools, prompt=True)
     prompt = Prompt(0, ids[: spec["max_length"] - PROBE_TOKENS], spec["adapter"])
-    with closing(OwnEngine(spec["base"], spec["max_length"], [spec["adapter"]])) as engine:
+    with closing(OwnEngine(spec["base"], spec["max_length"], [spec["adapter"]], None, spec["trusts_code"])) as engine:
         ((_, likeliest),) = engine.likeliest([prompt])
         (reply,) = engine.answer([prompt], PROBE_TOKENS)
     if not reply.tokens or not all(map(math.isfinite, likeliest.values())):

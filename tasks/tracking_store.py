@@ -4,7 +4,6 @@ MLflow makes the file's tables one by one. Killed within these seconds, it leave
 use, and no version could be registered any more.
 """
 
-import re
 import socket
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 from filelock import FileLock
 
 from tasks.errors import FlywheelError
+from tasks.secrets import hide_credentials
 
 SQLITE = "sqlite:///"
 TRIES, PAUSE_SECONDS, ANSWER_SECONDS = 3, 2.0, 10.0
@@ -94,7 +94,7 @@ def naming_lost_server(tracking_uri: str) -> Iterator[None]:
 
 
 def _lost(tracking_uri: str, reason: str) -> FlywheelError:
-    address = re.sub(r"//[^/@]*@", "//", tracking_uri)  # without a password
+    address = hide_credentials(tracking_uri)
     said = (reason.strip().splitlines() or ["no answer"])[0][:160]
     return FlywheelError(
         f"MLflow at {address} does not answer ({said}); start it, or correct mlflow.tracking_uri, and run the same "

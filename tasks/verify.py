@@ -15,6 +15,7 @@ from tasks.db import Row
 from tasks.engine import checked_adapter
 from tasks.errors import FlywheelError
 from tasks.probe import probe, real_input
+from tasks.secrets import hide_credentials
 from tasks.tracking_store import check_server, make_store, naming_lost_server
 
 T = TypeVar("T")
@@ -85,7 +86,7 @@ def asking_mlflow(config: Config, ask: Callable[[], T]) -> T:
     except (MlflowException, OSError) as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise FlywheelError(
-            f"MLflow at {config.tracking_uri} fails: {said}; see that it runs and is whole, and try again"
+            f"MLflow at {hide_credentials(config.tracking_uri)} fails: {hide_credentials(said)}; see that it runs and is whole, and try again"
         ) from error
 
 
