@@ -84,9 +84,10 @@ def asking_mlflow(config: Config, ask: Callable[[], T]) -> T:
         with naming_lost_server(config.tracking_uri):
             return ask()
     except (MlflowException, OSError) as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        said = hide_credentials((str(error).strip() or type(error).__name__).splitlines()[0])
+        address = hide_credentials(config.tracking_uri)
         raise FlywheelError(
-            f"MLflow at {hide_credentials(config.tracking_uri)} fails: {hide_credentials(said)}; see that it runs and is whole, and try again"
+            f"MLflow at {address} fails: {said}; see that it runs and is whole, and try again"
         ) from error
 
 
