@@ -53,8 +53,8 @@ def probe(config: Config, adapter: str, folder: Path) -> dict[str, Any]:
 def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Answer one input with the adapter, in this process (the child): the answer, and its length in tokens.
 
-    The spec has `base` and `adapter` (folders, or a hub id), `trusts_code`, `max_length` (tokens) and `input` (as the state
-    holds it).
+    The spec has `base` and `adapter` (folders, or a hub id), `trusts_code`, `max_length` (tokens) and `input` (as
+    the state holds it).
 
     Raises:
         FlywheelError: the model answers with nothing, or with what has no probability.
