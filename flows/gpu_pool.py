@@ -39,7 +39,7 @@ def run_in_pool(stage: str, config: Config, config_file: str, round_: Round) -> 
     except BaseException:
         _cancel(run_id)
         raise
-    if ended is not None and not ended.is_completed():
+    if ended is not None:
         raise FlywheelError(_why(stage, ended))
 
 
@@ -66,7 +66,7 @@ def _start(config: Config, request: StageRequest) -> UUID:
 
 
 def _wait(run_id: UUID, config: Config, round_: Round, stage: str) -> "State | None":
-    """How the run ended; None where the round has moved on, which counts, whatever Prefect says or cannot say."""
+    """How the run ended without the round moving on; None once it has, whatever Prefect says or cannot say."""
     while True:
         state = _state_of(run_id)
         if stage_of(config, round_) != stage:

@@ -5,8 +5,10 @@ import json
 import subprocess
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -104,6 +106,21 @@ def test_enough_corrections_start_a_round_once_and_its_failure_reaches_a_person(
     again = up.ended(up.run("collect_failures/tickets-collect"))
     assert again["state_name"] == "Completed"
     assert rounds() == [started]
+
+
+@pytest.mark.parametrize("event", ["approval.asked", "watch.worse", "budget.held"])
+def test_what_needs_a_person_reaches_one(up: Up, receiver: Receiver, event: str) -> None:
+    resource = {"prefect.resource.id": "flywheel.workload.tickets", "prefect.resource.name": "tickets"}
+    said = {"round": 7, "text": f"this is {event}"}
+    sent = {"id": str(uuid4()), "occurred": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "event": f"flywheel.{event}"}
+    up.client.post("/events", json=[sent | {"resource": resource, "payload": said}]).raise_for_status()
+
+    def texts() -> list[str]:
+        return [text for text in receiver.texts if text.startswith(f"Flywheel: tickets: {event}\n")]
+
+    (text,) = up.wait_for(texts, 60, up.logs)
+    assert "round: 7" in text.splitlines()
+    assert f"text: this is {event}" in text.splitlines()
 
 
 def test_secrets_are_in_no_log(up: Up) -> None:
