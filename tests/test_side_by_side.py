@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tasks.lineage import status
+from tasks.status import status
 from tests.conftest import Workload, make_workload, python, traffic, write_config
 
 SECONDS = float(os.environ.get("FLYWHEEL_SIDE_BY_SIDE_SECONDS", "60"))
@@ -68,7 +68,8 @@ while time.monotonic() < end:
     timed(run)
 """
 LOOK = """
-from tasks.lineage import status, where
+from tasks.lineage import where
+from tasks.status import status
 from tasks.suite import read_suite
 facts = {"went_back": 0}
 read = 0
