@@ -193,7 +193,7 @@ def _move_paths(config: Config, folder: Path, head: dict[str, Any]) -> None:
             {"old_path": list(moved), "new_path": list(map(str, moved.values()))},
             schema={"old_path": pl.String, "new_path": pl.String},
         )
-        for statement in ("move_round_adapters", "move_version_adapters", "move_snapshots"):
+        for statement in ("move_round_adapters", "move_version_adapters", "move_snapshots") if moved else ():
             tx.load(statement, frame)
     database.with_suffix(".lock").unlink(missing_ok=True)
     for path in (folder / "state").glob("snapshots/*.parquet"):

@@ -164,6 +164,13 @@ def test_on_another_machine_its_records_name_the_files_where_they_are_now(
     connection.close()
 
 
+def test_a_state_before_its_first_round_is_kept_too(tmp_path: Path) -> None:
+    young = make_workload(tmp_path / "here")
+    young.collect("a", traffic(2))
+    restore(elsewhere(tmp_path), backup(young.config, tmp_path / "t.tar.zst").file)
+    assert rows(elsewhere(tmp_path)) == young.content()
+
+
 @pytest.mark.slow
 def test_mlflow_reads_its_artifacts_where_they_are_restored(tmp_path: Path) -> None:
     """MLflow's own tables, which the statements speak of, and its own client."""
