@@ -10,13 +10,13 @@ from tasks.config import Config
 
 def publish_round(evidence: dict[str, Any], config: Config) -> None:
     """Once a round has come to an end, or waits for a person: its page, with links to its other artifacts."""
-    from tasks.headlines import verdict_sentence
+    from tasks.headlines import outcome
     from tasks.round_page import round_markdown
 
     create_markdown_artifact(
         key=f"{config.name}-round",
         markdown=round_markdown(evidence, _links(config.name), _version_url(evidence, config), _report(config)),
-        description=verdict_sentence(evidence),
+        description=f"Round {evidence['round']}: {outcome(evidence)}",
     )
 
 

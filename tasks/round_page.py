@@ -21,7 +21,8 @@ def round_markdown(evidence: Mapping[str, Any], links: Mapping[str, str], versio
     lines = [
         f"# {escape(dig(evidence, 'workload'))}: round {number}, {verdict_word(evidence)}",
         f"{escape(outcome(evidence))}. {escape(why(evidence), 400)}".strip(),
-        markdown_table([["", ""], *_facts(evidence, version_url, report)]),
+        markdown_table(_facts(evidence, version_url, report)),  # the first row is the table's head
+        _time(evidence),
     ]
     if said := [f"- [{name}]({links[key]})" for key, name in PARTS.items() if key in links]:
         lines += ["## Look closer", "\n".join(said)]
@@ -31,8 +32,6 @@ def round_markdown(evidence: Mapping[str, Any], links: Mapping[str, str], versio
 
 def _facts(evidence: Mapping[str, Any], version_url: str | None, report: str) -> list[list[str]]:
     challenger = escape(dig(evidence, "challenger", "label") or "none was registered")
-    timings = {stage: spent for stage, spent in (dig(evidence, "timings") or {}).items() if spent >= 1}
-    parts = ", ".join(f"{escape(stage)} {seconds(spent)}" for stage, spent in timings.items())
     snapshot = dig(evidence, "snapshot", "hash")
     rows = [
         ["Champion now", escape(dig(evidence, "champion_after", "label"))],
@@ -44,10 +43,16 @@ def _facts(evidence: Mapping[str, Any], version_url: str | None, report: str) ->
             "Trained on",
             f"{count(dig(evidence, 'snapshot', 'rows'))} rows, snapshot `{snapshot[:12]}`" if snapshot else "",
         ],
-        ["Time", f"{seconds(sum((dig(evidence, 'timings') or {}).values()))}: {parts}" if parts else ""],
         ["Report", f"`{report}`"],
     ]
     return [row for row in rows if row[1]]
+
+
+def _time(evidence: Mapping[str, Any]) -> str:
+    """How long it took, by stage: outside of the table, whose cells are cut off on the right."""
+    timings: dict[str, float] = dig(evidence, "timings") or {}
+    parts = ", ".join(f"{escape(stage)} {seconds(spent)}" for stage, spent in timings.items() if spent >= 1)
+    return f"It took {seconds(sum(timings.values()))}: {parts}." if parts else ""
 
 
 def _commands(evidence: Mapping[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ def test_it_says_what_came_of_the_round_and_where_to_read_on() -> None:
     assert page.startswith(f"# {evidence['workload']}: round 1, promoted\n")
     assert f"[{challenger}]({VERSION})" in page
     assert f"`{REPORT}`" in page
+    assert "It took " in page
     assert "](/artifacts/artifact/1)" in page
     assert "](/artifacts/artifact/2)" in page
     assert "Flips" not in page  # no such artifact was found
