@@ -21,7 +21,7 @@ from tasks.backup import CHUNK, FILES, FORMAT, HEAD, inside, local_store, sync_f
 from tasks.config import Config
 from tasks.db import State, newest_schema, run_sqlite
 from tasks.errors import StateError
-from tasks.leases import is_held
+from tasks.leases import is_alive
 from tasks.records import now
 
 
@@ -95,7 +95,7 @@ def _refuse_to_replace(config: Config, file: Path, force: bool) -> None:
 def _refuse_while_a_round_runs(config: Config) -> None:
     with State(config.database).transaction() as tx:
         row = tx.row("open_round")
-    if row is not None and is_held(row):
+    if row is not None and is_alive(row):
         raise StateError(f"round {row['round_id']} is being run by {row['lease_owner']}; end it, and restore then")
 
 

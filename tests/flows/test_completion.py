@@ -38,7 +38,7 @@ def test_commands_and_flows_are_offered() -> None:
     assert offered("flywheel hi") == ["history"]
     assert {"run", "status", "explain", "gate"} <= set(offered("flywheel "))
     assert offered("flywheel clusters n") == ["name"]
-    assert offered("flywheel run ") == ["run_round", "collect_failures"]
+    assert offered("flywheel run ") == ["run_round", "collect_failures", "cluster_failures", "watch_champion"]
 
 
 def test_the_script_that_is_installed_asks_for_completions() -> None:

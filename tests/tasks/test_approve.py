@@ -212,6 +212,6 @@ def test_a_round_that_another_runner_works_on_is_left_to_it(asked: Workload) -> 
     decide(asked.config, 1, True, "person:maria", "fine")
     with State(asked.config.database).transaction() as tx:
         tx.run("take_lease", round_id=1, owner="elsewhere:1", token=99, until=now() + timedelta(minutes=1),
-               started_at=now())  # fmt: skip
+               started_at=now(), uptime=None, uptime_until=None)  # fmt: skip
     with pytest.raises(StateError, match="is being run by elsewhere:1"):
         settle(asked.config)

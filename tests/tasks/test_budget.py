@@ -145,7 +145,7 @@ def test_what_was_judged_goes_on_whatever_it_cost(judged: Workload) -> None:
     config = with_budget(judged, round={"hours": 0.5}, month={"hours": 0.1})
     round_ = open_or_resume(judged.config, "schedule")
     with State(config.database).transaction() as tx:
-        tx.run("advance_round", round_id=2, stage="register", started_at=now())
+        tx.run("advance_round", round_id=2, stage="register", started_at=now(), uptime=None)
     spend(judged, 2, seconds=9000.0)
     assert next_stage(config, round_, print) == "register"
 

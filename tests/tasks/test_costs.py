@@ -91,7 +91,13 @@ def test_what_a_stage_knows_is_added_to_what_it_took(opened: Workload) -> None:
 def test_a_persons_time_costs_nothing(opened: Workload) -> None:
     round_ = open_or_resume(opened.config, "person:test")
     with State(opened.config.database).transaction() as tx:
-        tx.run("advance_round", round_id=1, stage="approve", started_at=now() - timedelta(days=3))
+        tx.run(
+            "advance_round",
+            round_id=1,
+            stage="approve",
+            started_at=now() - timedelta(days=3),
+            uptime=uptime() - 259_200,
+        )
     opened.skip(round_, "approve")
     assert stage_costs(opened)["approve"]["seconds"] == 0
 

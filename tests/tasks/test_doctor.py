@@ -185,7 +185,7 @@ def test_a_server_that_is_not_there_is_wrong(workload: Workload, monkeypatch: py
     )
     found = by_name(doctor_servers.check_addresses(named, ""))
     assert found["serving"].mend == "start it, or correct serving.address in the config"
-    assert found["engine"].found == "NO_KEY is not set, from which the key is read"
+    assert found["engine"].found.startswith("engine.api_key_env: the environment variable NO_KEY is not set")
 
 
 def base_model(folder: Path, **files: str) -> Path:
