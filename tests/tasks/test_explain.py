@@ -166,7 +166,8 @@ def test_a_version_that_was_taken_back_says_so_on_its_rounds_page(workload: Work
         for day, (before, after) in enumerate([(None, "1"), ("1", None)], start=4):
             tx.run(
                 "insert_promotion", event="moved", evidence_sha256=None, move_id=f"m{day}", from_version=before,
-                to_version=after, moved_by="person:jo", reason="why not", round_id=None, created_at=datetime(2026, 3, day),
+                to_version=after, moved_by="person:jo", reason="why not", round_id=None,
+                created_at=datetime(2026, 3, day),
             )  # fmt: skip
     assert explain(config, 1).sections[-1].sentences == [
         "2026-03-04 00:00 UTC: Jo made v1 the champion, in place of base: why not",

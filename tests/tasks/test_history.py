@@ -39,8 +39,8 @@ def registered(workload: Workload) -> Workload:
 def move(tx_of: Workload, before: str | None, after: str | None, by: str, reason: str, day: int, event: str) -> None:
     with State(tx_of.config.database).transaction() as tx:
         tx.run(
-            "insert_promotion", evidence_sha256=None, move_id=f"{day}", event=event, from_version=before, to_version=after,
-            moved_by=by, reason=reason, round_id=None, created_at=DAY + timedelta(days=day),
+            "insert_promotion", evidence_sha256=None, move_id=f"{day}", event=event, from_version=before,
+            to_version=after, moved_by=by, reason=reason, round_id=None, created_at=DAY + timedelta(days=day),
         )  # fmt: skip
 
 
