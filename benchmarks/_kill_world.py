@@ -52,10 +52,10 @@ class World:
         return self.folder / "bulk.yaml"
 
 
-def build_world(folder: Path, steps: int = 150, bulk: int = BULK) -> World:
+def build_world(folder: Path, steps: int = 80, bulk: int = BULK, **trainer: Any) -> World:
     """Write the traffic, teach the base model in so many steps, and write the configs; a world that is there is kept.
 
-    `bulk` is the number of calls of the workload that only collects.
+    `bulk` is the number of calls of the workload that only collects, `trainer` has further options of training.
     """
     world = World(folder)
     if world.config.is_file():
@@ -64,10 +64,10 @@ def build_world(folder: Path, steps: int = 150, bulk: int = BULK) -> World:
     spec = BaseSpec(name="small", single_tokens=tickets.SCHEMA_TOKENS, layers=2, steps=steps, initializer_range=0.05)
     base = build_base([ticket.conversation for ticket in tickets.old_world(2000, seed=0)], spec, folder / "models")
     given = reviews.demonstrations(tickets.old_world(GIVEN, seed=3))
-    _write(folder / "traffic" / "window.jsonl", [*given, *_reviewed(TICKETS, seed=1)])
+    _write(folder / "tickets" / "window.jsonl", [*given, *_reviewed(TICKETS, seed=1)])
     _write(folder / "bulk" / "window.jsonl", _reviewed(bulk, seed=2))
-    _write_config(world.bulk, _config(folder, base, "bulk", folder / "bulk"))
-    _write_config(world.config, _config(folder, base, "tickets", folder / "traffic"))
+    _write_config(world.bulk, _config(folder, base, "bulk", trainer))
+    _write_config(world.config, _config(folder, base, "tickets", trainer))
     return world
 
 
@@ -87,7 +87,8 @@ def _reviewed(count: int, seed: int) -> list[dict[str, Any]]:
     return reviews.review(served, [ticket.truth for ticket in answers], seed=seed, reviewers=REVIEWERS)
 
 
-def _config(folder: Path, base: Path, name: str, traffic: Path) -> dict[str, Any]:
+def _config(folder: Path, base: Path, name: str, trainer: dict[str, Any]) -> dict[str, Any]:
+    traffic = folder / name
     return {
         "name": name,
         "home": str(folder / "home"),
@@ -98,12 +99,12 @@ def _config(folder: Path, base: Path, name: str, traffic: Path) -> dict[str, Any
         "blend": {"min_corrections": 20, "demonstrations_per_correction": 1.0},
         "adapter": {"r": 8, "lora_alpha": 16, "members": 1},
         "trainer": {
-            "num_train_epochs": 4.0,
+            "num_train_epochs": 8.0,
             "learning_rate": 3e-3,
             "per_device_train_batch_size": 16,
-            "logging_steps": 1,
             "checkpoint_seconds": CHECKPOINT_SECONDS,
-        },
+        }
+        | trainer,
         "gate": LENIENT,
     }
 

@@ -98,7 +98,7 @@ def main() -> None:
 
 def measure(folder: Path, kills: Sequence[Kill], seconds: float) -> None:
     """Kill in a world in the folder, and sum up with what was killed there before."""
-    world = build_world(folder)
+    world = build_world(folder, logging_steps=1)  # so that it is seen which steps are repeated
     undisturbed = undisturbed_round(world)
     done = folder / "outcomes.json"
     outcomes = json.loads(done.read_text()) if done.is_file() else []
