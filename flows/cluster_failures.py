@@ -7,7 +7,9 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from tasks.config import Config, RoundRequest, load_config
+from flows.logs import shorten_known_errors
+from flows.names import name_of_run
+from tasks.config import Config, FlowRequest, load_config
 from tasks.newcomers import Placed, place
 
 
@@ -19,7 +21,8 @@ def place_task(config: Config) -> Placed:
     return placed
 
 
-@flow(name="cluster_failures")
-def cluster_failures(request: RoundRequest) -> Placed:
+@flow(name="cluster_failures", flow_run_name=lambda: name_of_run("cluster"))
+def cluster_failures(request: FlowRequest) -> Placed:
     """How many failures no round has looked at yet, by the class that each would join."""
+    shorten_known_errors()
     return place_task(load_config(request.config))

@@ -10,7 +10,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from flows.approval import mend_serving
-from tasks.config import Config, RoundRequest, load_config
+from flows.logs import shorten_known_errors
+from flows.names import name_of_run
+from tasks.config import Config, FlowRequest, load_config
 from tasks.watch import act
 
 
@@ -24,9 +26,10 @@ def watch_task(config: Config) -> dict[str, Any]:
     return found
 
 
-@flow(name="watch_champion")
-def watch_champion(request: RoundRequest) -> dict[str, Any]:
+@flow(name="watch_champion", flow_run_name=lambda: name_of_run("watch"))
+def watch_champion(request: FlowRequest) -> dict[str, Any]:
     """Where the watch stands afterwards; the server that production asks serves the champion, if it can be told."""
+    shorten_known_errors()
     config = load_config(request.config)
     found = watch_task(config)
     mend_serving(config)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.cost_words import cost_sentence
 from tasks.headlines import count, dig, outcome, records, seconds, verdict_word, why
 from tasks.markdown import escape, markdown_table
 
@@ -43,6 +44,7 @@ def _facts(evidence: Mapping[str, Any], version_url: str | None, report: str) ->
             "Trained on",
             f"{count(dig(evidence, 'snapshot', 'rows'))} rows, snapshot `{snapshot[:12]}`" if snapshot else "",
         ],
+        ["Cost", cost_sentence(dig(evidence, "cost", "total"))],
         ["Report", f"`{report}`"],
     ]
     return [row for row in rows if row[1]]

@@ -94,7 +94,7 @@ def files(folder: Path) -> set[str]:
 def needed(config: Config, rounds: list[Past], unfinished: int | None) -> Iterator[str]:
     """What must be there after any pruning: of versions and unfinished rounds, and of the latest closed ones all."""
     closed = [number for number in range(1, len(rounds) + 1) if number != unfinished]
-    recent = set(closed[len(closed) - config.budget.keep_rounds :] if config.budget.keep_rounds else [])
+    recent = set(closed[max(0, len(closed) - config.budget.keep_rounds) :])
     for number, past in enumerate(rounds, 1):
         whole = number in recent or number == unfinished
         is_version = past.is_version and past.has_adapter and past.snapshot is not None
