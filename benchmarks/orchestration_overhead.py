@@ -4,10 +4,10 @@
 
 A demo's first round is run through Prefect with a clock around each stage's own function (collecting, training with the
 start of its process, the engine, and so on): all of the rest of the command's wall time is orchestration, from the
-start of Python to its end. Prefect makes a database when it first runs in a home, which an empty flow has it do before; how
-long that flow took is in the context. A round of a workload a tenth as long is measured as well; there Prefect's own start weighs
-more. Then idle scheduled runs are timed in turn with empty flows on one Prefect server. --small leaves the demo out.
-About 12 minutes on two cores, 5 with --small.
+start of Python to its end. Prefect makes a database when it first runs in a home, which an empty flow has it do before;
+how long that flow took is in the context. A round of half the length is measured as well; there Prefect's own start
+weighs more. Then idle scheduled runs are timed in turn with empty flows on one Prefect server. --small leaves the demo
+out. About 7 minutes on two cores, 4 with --small.
 """
 
 import argparse
