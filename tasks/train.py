@@ -36,7 +36,7 @@ from tasks.records import sha256
 from tasks.rounds import Round, held_row, note_gpus, record_evidence, writing
 from tasks.snapshots import read_conversations, read_snapshot
 from tasks.trainer_options import DpoConfig
-from tasks.trainers import IGNORED, checkpoint_folder, dpo_trainer, sft_trainer, watch
+from tasks.trainers import IGNORED, checkpoint_folder, dpo_trainer, logged, sft_trainer, watch
 
 PROBE_ROWS = 8
 PROBE_TOKENS = 5
@@ -55,7 +55,7 @@ def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
     adapter = None
     for stage in spec["stages"]:
         key = _key(spec, stage)
-        stages[stage] = _finished(spec, stage, key) or run[stage](spec, key, rows, adapter, progress)
+        stages[stage] = _finished(spec, stage, key, progress) or run[stage](spec, key, rows, adapter, progress)
         adapter = stages[stage]["adapter_path"]
         gc.collect()  # a trainer holds itself; the base is not to be in memory twice
     done = stages[spec["stages"][-1]]
@@ -85,14 +85,18 @@ def _key(spec: dict[str, Any], stage: str) -> str:
     return sha256([stage, inputs, snapshot, base_sha256(spec["base"]), processes])
 
 
-def _finished(spec: dict[str, Any], stage: str, key: str) -> dict[str, Any] | None:
-    """What a stage gave when it was run before, if its adapter is still the one that it made."""
+def _finished(spec: dict[str, Any], stage: str, key: str, progress: Progress) -> dict[str, Any] | None:
+    """What a stage gave when it was run before, if its adapter is still the one that it made; its log is told again."""
     try:
         record: dict[str, Any] = json.loads(_record_file(spec, stage).read_text(encoding="utf-8"))
         fits = record["key"] == key and adapter_sha256(Path(record["adapter_path"])) == record["adapter_sha256"]
+        fits = fits and "log" in record  # an earlier version kept none
     except (OSError, ValueError, KeyError, FlywheelError):
         return None
-    return record if fits else None
+    if not fits:
+        return None
+    progress(stage=stage, step=0, steps=record["training"]["steps"], earlier=record["log"])
+    return record
 
 
 def _record_file(spec: dict[str, Any], stage: str) -> Path:
@@ -108,10 +112,9 @@ def _train_sft(
         return _train_member(specs[0] | {"folder": spec["folder"]}, key, rows, progress)
     members = []
     for number, own in enumerate(specs):
-        own_key = _key(own, "sft")
+        own_key, part = _key(own, "sft"), _part(progress, number, len(specs))
         Path(own["folder"]).mkdir(exist_ok=True)
-        found = _finished(own, "sft", own_key)
-        members.append(found or _train_member(own, own_key, rows, _part(progress, number, len(specs))))
+        members.append(_finished(own, "sft", own_key, part) or _train_member(own, own_key, rows, part))
         gc.collect()
     return _average(spec, key, members)
 
@@ -149,7 +152,7 @@ def _average(spec: dict[str, Any], key: str, members: list[dict[str, Any]]) -> d
             model.load_adapter(member["adapter_path"], name)
         weights = [spec["strength"] / len(members)] * len(members)
         model.add_weighted_adapter(names, weights, "default", combination_type="cat")
-        facts = {"training": _joined(members), "probe_rows": members[0]["probe_rows"]}
+        facts = {"training": _joined(members), "probe_rows": members[0]["probe_rows"], "log": _joined_log(members)}
         _record(spec, "sft", key, _save(model, Path(spec["folder"]), spec["base"]), facts)
     return _read_record(spec, "sft")
 
@@ -161,6 +164,15 @@ def _joined(members: list[dict[str, Any]]) -> dict[str, Any]:
     loss = [[step + number * each["steps"], value] for number, each in enumerate(facts) for step, value in each["loss"]]
     resumed = max((each["resumed_from"] for each in facts if each["resumed_from"]), default=None)
     return facts[0] | sums | {"loss": loss, "resumed_from": resumed, "members": len(members)}
+
+
+def _joined_log(members: list[dict[str, Any]]) -> list[Any]:
+    """What the members logged, as if they were one after another."""
+    return [
+        [step + number * member["training"]["steps"], metrics]
+        for number, member in enumerate(members)
+        for step, metrics in member["log"]
+    ]
 
 
 def _train_member(spec: dict[str, Any], key: str, rows: list[dict[str, Any]], progress: Progress) -> dict[str, Any]:
@@ -225,6 +237,7 @@ def _tokens(trainer: Any, trained_tokens: int) -> dict[str, int]:
 def _finish(trainer: Any, spec: dict[str, Any], stage: str, key: str, facts: dict[str, Any]) -> dict[str, Any]:
     """Save the stage's adapter, and then what is known of it; the checkpoints are deleted."""
     if trainer.is_world_process_zero():
+        facts = facts | {"log": logged(trainer.state)}
         _record(spec, stage, key, _save(trainer.model, Path(spec["folder"]), spec["base"]), facts)
         shutil.rmtree(checkpoint_folder(spec, stage), ignore_errors=True)
     return _read_record(spec, stage)
@@ -385,7 +398,10 @@ def _run_child(config: Config, round_: Round, spec: dict[str, Any], tell: Progre
         def follow(**message: Any) -> None:
             if "metrics" in message:
                 live.log(message["stage"], message["step"], message["metrics"])
-            tell(**message)
+            for step, metrics in message.get("earlier", ()):
+                live.log(message["stage"], message["step"] + step, metrics)
+            if "earlier" not in message:
+                tell(**message)
 
         return run_child("tasks.train:main", spec, Path(spec["folder"]), follow, gpus() or 1)
 

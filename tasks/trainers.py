@@ -116,6 +116,15 @@ def watch(trainer: Any, stage: str, key: str, seconds: float, progress: Progress
     trainer.add_callback(keep(trainer, key, seconds))
 
 
+def logged(state: Any) -> list[tuple[int, dict[str, float]]]:
+    """The steps that a trainer has logged, each with its metrics."""
+    return [
+        (entry["step"], {name: value for name, value in entry.items() if name != "step"})
+        for entry in state.log_history
+        if "loss" in entry
+    ]
+
+
 @cache
 def _callbacks() -> tuple[Any, Any]:
     import torch
@@ -128,12 +137,18 @@ def _callbacks() -> tuple[Any, Any]:
             self.trainer, self.stage, self.progress = trainer, stage, progress
             self.since, self.tokens = time.perf_counter(), 0
 
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            """Tell again what was logged up to the checkpoint: a parent that was killed may not have passed it on."""
+            if state.is_world_process_zero and (earlier := logged(state)):
+                self.progress(stage=self.stage, step=0, steps=state.max_steps, earlier=earlier)
+
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             if not state.is_world_process_zero or "loss" not in logs:
                 return
             now, tokens = time.perf_counter(), int(self.trainer.trained_tokens) * args.world_size
             metrics = {name: value for name, value in logs.items() if isinstance(value, int | float)}
             metrics["tokens_per_second"] = (tokens - self.tokens) / (now - self.since)
+            state.log_history[-1] |= metrics
             self.since, self.tokens = now, tokens
             self.progress(stage=self.stage, step=state.global_step, steps=state.max_steps, metrics=metrics)
 

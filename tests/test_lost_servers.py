@@ -187,7 +187,9 @@ def test_a_round_whose_prefect_server_went_away_is_finished_by_the_next_run(
     wait_until(lambda: stage(world) in ("cluster", "split", "blend"))
     prefect_server.kill()
     said, _ = first.communicate(timeout=600)
-    print(first.returncode, said[-1500:])
+    assert first.returncode == 1
+    assert "error: Prefect at http://127.0.0.1:" in said, said[-3000:]
+    assert "does not answer; start it again" in said
     prefect_server.start()
     second = run_round(world, prefect_server)
     said, _ = second.communicate(timeout=600)

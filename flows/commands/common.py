@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG = "configs/tickets.yaml"
 
+UNREACHED = "Failed to reach API"  # so Prefect says that no server is there when a flow begins
+
 # Exit statuses; BAD_CONFIG is also what typer says of options that it does not know.
 DONE = 0
 FAILURE = 1
@@ -75,7 +77,11 @@ def prepare(path: str) -> "Config":
 
 
 def call_flow(name: str, request: "RoundRequest") -> Any:
-    """Run a flow in this process; what it returns."""
+    """Run a flow in this process; what it returns.
+
+    Raises:
+        FlywheelError: Prefect's server has gone, or whatever the flow raises.
+    """
     from flows.logs import shorten_known_errors
     from flows.server_guard import start_guard
 
@@ -83,7 +89,27 @@ def call_flow(name: str, request: "RoundRequest") -> Any:
     start_guard()
     flow = getattr(importlib.import_module(f"flows.{name}"), name)
     _keep_terminal_short()
-    return flow(request)
+    with _naming_lost_server():
+        return flow(request)
+
+
+@contextmanager
+def _naming_lost_server() -> Iterator[None]:
+    """Turn what Prefect's client raises when its server has gone into one line; the round is as far as it was."""
+    import httpx
+
+    from tasks.errors import FlywheelError
+
+    try:
+        yield
+    except (httpx.TransportError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and UNREACHED not in str(error):
+            raise
+        server = os.environ.get("PREFECT_API_URL", "the temporary server of this run")
+        raise FlywheelError(
+            f"Prefect at {server} does not answer; start it again (or unset PREFECT_API_URL, for a server of the run's "
+            f"own), and run the same command again, which goes on where this one was"
+        ) from error
 
 
 def _keep_terminal_short() -> None:

@@ -82,7 +82,11 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_adapter(tmp_path: Path
     notes = [message["note"] for message in said if "note" in message]
     assert any("was cut short; it is passed over" in note for note in notes)
     assert any("Training goes on from" in note for note in notes)
-    assert min(message["step"] for message in said if "step" in message) > 10
+    earlier, *others = [message for message in said if "step" in message]
+    assert min(message["step"] for message in others) > 10
+    steps = [step for step, _ in earlier["earlier"]] + [message["step"] for message in others]
+    assert steps == list(range(1, 41)), "a parent that was killed may have told nobody of the first ones"
+    assert earlier["earlier"][0][1].keys() == others[0]["metrics"].keys()
     assert resumed["training"]["resumed_from"] > 10
     assert resumed["adapter_sha256"] == undisturbed["adapter_sha256"]
     assert [step for step, _ in resumed["training"]["loss"]] == list(range(1, 41))
@@ -112,9 +116,11 @@ def test_a_stage_that_was_finished_is_not_trained_again(tmp_path: Path) -> None:
     """Killed between the end of training and the database's transaction."""
     spec = tiny_spec(tmp_path / "round", tiny_base(tmp_path / "base"))
     spec["trainer"]["num_train_epochs"] = 1
-    first, _ = train(spec)
+    first, said = train(spec)
+    steps = [(message["step"], message["metrics"]) for message in said]
     again, said = train(spec)
-    assert said == []
+    (told,) = said
+    assert told["earlier"] == [[step, metrics] for step, metrics in steps]
     assert again == first
     changed = json.loads(json.dumps(spec)) | {"max_length": 31}
     assert train(changed)[1] != []

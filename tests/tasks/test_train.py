@@ -177,7 +177,7 @@ def test_members_are_averaged_and_scaled_exactly(tmp_path: Path) -> None:
     steps: list[tuple[int, int]] = []
 
     def follow(**message: Any) -> None:
-        if "steps" in message:
+        if "metrics" in message:
             steps.append((message["step"], message["steps"]))
 
     spec = tiny_spec(tmp_path / "one", tiny_base(tmp_path / "base"), members=[{}] * 2, strength=0.5)
