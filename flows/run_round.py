@@ -32,11 +32,13 @@ def run_round(request: RoundRequest) -> dict[str, Any] | None:
     shorten_known_errors()
     config = load_config(request.config)
     if (decided := resumed(config)) is not None:
+        publish_round(decided, config)
         return decided
     check_base_folder(config)
     collect_task(config)
     mend_serving(config)
-    settled = settle(config)
+    if (settled := settle(config)) is not None:
+        publish_round(read_evidence(config, settled)[0], config)
     if (asked := waiting(config)) is not None:
         return wait(config, asked)
     minimum = request.min_corrections or config.blend.min_corrections
