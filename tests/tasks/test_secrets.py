@@ -50,10 +50,12 @@ def test_a_secret_in_the_environment_needs_no_prefect() -> None:
 
 def test_a_prefect_server_that_is_away_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TEST_KEY", raising=False)
-    monkeypatch.setenv("PREFECT_API_URL", "http://maria:geheim@127.0.0.1:1/api")
+    from prefect.settings import PREFECT_API_URL
     from prefect.settings.context import temporary_settings
 
-    with temporary_settings(), pytest.raises(ConfigError) as caught:
+    # Whatever server another test has named: settings of a context win over the environment.
+    away = {PREFECT_API_URL: "http://maria:geheim@127.0.0.1:1/api"}
+    with temporary_settings(updates=away), pytest.raises(ConfigError) as caught:
         find_secret("TEST_KEY")
     assert "http://***@127.0.0.1:1/api cannot be asked for its Secret block test-key" in str(caught.value)
     assert "geheim" not in str(caught.value)
