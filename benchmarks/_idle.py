@@ -18,12 +18,15 @@ NOTHING = "Nothing to do"
 HEAVY = ("torch", "mlflow")
 EMPTY_FLOW = """
 from prefect import flow
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 @flow
 def empty() -> None:
     pass
 
-empty()
+# As in `flywheel run`: without, half of the empty flows would wait a second for the thread that sends heartbeats.
+with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    empty()
 """
 
 

@@ -6,9 +6,10 @@ from uuid import UUID
 
 from httpx import HTTPError
 from prefect import get_run_logger, suspend_flow_run
+from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 from prefect.input import RunInput
-from prefect.runtime import deployment, flow_run
+from prefect.runtime import flow_run
 from pydantic import Field
 
 from tasks.approve import asked_by, decide, flow_run_of, settle
@@ -18,7 +19,6 @@ from tasks.errors import FlywheelError
 from tasks.markdown import escape
 from tasks.records import now
 from tasks.rounds import read_evidence
-from tasks.serving import mend
 
 
 class Decision(RunInput):
@@ -34,13 +34,19 @@ def resumed(config: Config) -> dict[str, Any] | None:
 
     A run that is resumed starts from the top: it must not collect, nor open another round.
     """
-    asked = asked_by(config, str(flow_run.id)) if deployment.id else None
+    asked = asked_by(config, str(flow_run.id)) if _is_deployed() else None
     return None if asked is None else _ask(config, asked)
+
+
+def _is_deployed() -> bool:
+    """Whether a deployment has started this run, so that it may be suspended; asks no server."""
+    context = FlowRunContext.get()
+    return context is not None and context.flow_run is not None and context.flow_run.deployment_id is not None
 
 
 def wait(config: Config, asked: Row) -> dict[str, Any]:
     """Suspend the run that has asked, with the form; any other one ends at once. The evidence of the round."""
-    if deployment.id and asked["flow_run_id"] == str(flow_run.id):
+    if _is_deployed() and asked["flow_run_id"] == str(flow_run.id):
         return _ask(config, asked)
     times = f"since {asked['asked_at']:%Y-%m-%d %H:%M} UTC, until {asked['expires_at']:%Y-%m-%d %H:%M} UTC"
     get_run_logger().info("Round %d waits for approval %s; see `flywheel approve`", asked["round_id"], times)
@@ -65,6 +71,8 @@ def mend_serving(config: Config) -> None:
     """Let the server that production asks serve the champion, if it does not; one that is away holds nobody up."""
     if config.serving.address is None or not config.database.is_file():
         return
+    from tasks.serving import mend
+
     try:
         done = mend(config)
     except FlywheelError as error:

@@ -15,7 +15,6 @@ from tasks.config import Config
 from tasks.db import Row, State, Transaction, require_state
 from tasks.errors import FlywheelError
 from tasks.notices import emit, record_notice
-from tasks.promote import finish
 from tasks.records import now
 from tasks.rounds import Round, held_at, held_row, hold, keep_lease, record_evidence, stage_of, take_up, writing
 
@@ -151,6 +150,8 @@ def settle(config: Config) -> int | None:
         asked = tx.row("get_open_approval")
     if asked is None or waiting(config) is not None:
         return None
+    from tasks.promote import finish
+
     round_ = take_up(config, asked["round_id"])
     with keep_lease(config, round_):
         if stage_of(config, round_) == "approve":

@@ -89,8 +89,20 @@ def call_flow(name: str, request: "RoundRequest") -> Any:
     start_guard()
     flow = getattr(importlib.import_module(f"flows.{name}"), name)
     _keep_terminal_short()
-    with _naming_lost_server():
+    with _naming_lost_server(), _without_heartbeats():
         return flow(request)
+
+
+@contextmanager
+def _without_heartbeats() -> Iterator[None]:
+    """Let a run end when it ends: Prefect's thread that sends heartbeats is asked once a second whether it is done.
+
+    They tell a server of deployments' runs that died; whoever typed this one sees it.
+    """
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
 
 
 @contextmanager
