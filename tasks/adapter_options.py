@@ -18,6 +18,17 @@ class MemberConfig(Model):
     trainer: dict[str, Any] = Field(default={}, description="options in place of those of `trainer`")
 
 
+class DistilConfig(Model):
+    """One adapter that learns what the members say together, in place of the average of their weights."""
+
+    copies: int = Field(6, ge=1, description="variants of each row's input that the members are asked")
+    champion: float = Field(
+        0.0, ge=0.0, description="weight of what the champion says, or else the base, where a member's is 1"
+    )
+    adapter: dict[str, Any] = Field(default={}, description="options in place of those of `adapter`")
+    trainer: dict[str, Any] = Field(default={}, description="options in place of those of `trainer`")
+
+
 class AdapterConfig(Model):
     """LoRA (Hu et al. 2021), limited to what vLLM can serve; names are PEFT's own."""
 
@@ -33,6 +44,9 @@ class AdapterConfig(Model):
         4,
         description="so many adapters are trained, each with its own seed, and averaged into one of all their ranks",
     )
+    distil: DistilConfig | None = Field(
+        None, description="the members teach one adapter what they say together, and are not averaged"
+    )
     strength: float = Field(
         1.0, gt=0.0, le=2.0, description="what the adapter is scaled by when it is trained: less fixes and breaks less"
     )
@@ -47,7 +61,7 @@ class AdapterConfig(Model):
     @property
     def lora(self) -> dict[str, Any]:
         """The options of PEFT's LoraConfig."""
-        return self.model_dump(mode="json", exclude={"modules_to_save", "members", "strength"})
+        return self.model_dump(mode="json", exclude={"modules_to_save", "members", "strength", "distil"})
 
     @property
     def recipes(self) -> tuple[MemberConfig, ...]:
@@ -57,11 +71,13 @@ class AdapterConfig(Model):
     @property
     def served_rank(self) -> int:
         """The rank of the adapter that is served: members are put beside one another, not pressed together."""
+        if self.distil is not None:
+            return int(self.distil.adapter.get("r", self.r))
         return sum(recipe.count * int(recipe.adapter.get("r", self.r)) for recipe in self.recipes)
 
     @model_validator(mode="after")
     def _vllm_can_serve_it(self) -> "AdapterConfig":
-        if self.served_rank not in VLLM_RANKS:
+        if self.distil is None and self.served_rank not in VLLM_RANKS:
             raise ValueError(
                 f"members: {sum(recipe.count for recipe in self.recipes)} of them"
                 f"{'' if 'members' in self.model_fields_set else ', the default,'} make one adapter of rank "

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from tasks.adapter_options import AdapterConfig, MemberConfig
+from tasks.adapter_options import AdapterConfig, DistilConfig, MemberConfig
 from tasks.base_models import check_no_pickles
 from tasks.check_options import CheckConfig
 from tasks.data_options import (
@@ -145,7 +145,10 @@ class Config(Model):
         check_method(self.task, self.training_method, self.scorer, self.dpo)
         if self.candidates is not None:
             check_candidates(self.task, self.training_method, self.scorer, bool(self.checks))
-        on_head = any("lm_head" in adapter.target_modules for adapter, _ in self.members)
+        adapters = [adapter.target_modules for adapter, _ in self.members]
+        if self.student is not None:
+            adapters.append(self.student["adapter"]["target_modules"])
+        on_head = any("lm_head" in modules for modules in adapters)
         if "dpo" in STAGES[self.training_method] and on_head:
             raise ValueError(
                 "adapter.target_modules: preferences cannot be trained on with an adapter on lm_head, which TRL's loss "
@@ -161,17 +164,33 @@ class Config(Model):
             ValueError: those of a member do not fit.
         """
         return [
-            self._of_member(place, recipe)
+            self._with_options(f"adapter.members.{place}", recipe)
             for place, recipe in enumerate(self.adapter.recipes)
             for _ in range(recipe.count)
         ]
 
-    def _of_member(self, place: int, recipe: MemberConfig) -> tuple[AdapterConfig, TrainerConfig]:
-        where = f"adapter.members.{place}"
-        for part in {"members", "strength"} & recipe.adapter.keys():
-            raise ValueError(f"{where}.adapter.{part}: it is of the average; remove it")
+    @property
+    def student(self) -> dict[str, Any] | None:
+        """How the one adapter is trained that learns from the members, where one does.
+
+        Raises:
+            ValueError: its options do not fit.
+        """
+        if (distil := self.adapter.distil) is None:
+            return None
+        adapter, trainer = self._with_options("adapter.distil", distil, {"prompt_dropout": 0.0})
+        if trainer.prompt_dropout:
+            raise ValueError("adapter.distil.trainer.prompt_dropout: the variants are thinned out already; remove it")
+        options = {"adapter": adapter.lora, "trainer": trainer.arguments()}
+        return options | {"copies": distil.copies, "champion": distil.champion}
+
+    def _with_options(
+        self, where: str, recipe: MemberConfig | DistilConfig, own: dict[str, Any] | None = None
+    ) -> tuple[AdapterConfig, TrainerConfig]:
+        for part in {"members", "strength", "distil"} & recipe.adapter.keys():
+            raise ValueError(f"{where}.adapter.{part}: it is of what is made of the members; remove it")
         adapter = self.adapter.lora | recipe.adapter | {"members": 1}
-        trainer = self.trainer.model_dump(mode="json") | recipe.trainer
+        trainer = self.trainer.model_dump(mode="json") | (own or {}) | recipe.trainer
         return _checked(AdapterConfig, adapter, f"{where}.adapter"), _checked(
             TrainerConfig, trainer, f"{where}.trainer"
         )

@@ -185,12 +185,19 @@ def _training(evidence: Evidence) -> list[str]:
     training = dig(evidence, "training")
     if not isinstance(training, Mapping):
         return said
-    members = number(dig(training, "stages", "sft") or training, "members")
-    averaged = f"; {count(members)} adapters were trained and averaged" if members and members > 1 else ""
+    averaged = _made_of(dig(training, "stages", "sft") or training)
     steps, took = count(number(training, "steps")), seconds(number(training, "seconds"))
     tokens, device = count(number(training, "trained_tokens")), plain(training.get("device"), 20)
     said.append(f"The training took {steps} steps and {took} on {device}, over {tokens} trained tokens{averaged}")
     return [*said, *(plain(alarm).rstrip(".") for alarm in training.get("alarms") or [])]
+
+
+def _made_of(training: Mapping[str, Any]) -> str:
+    """What the adapter was made of, where that was others."""
+    members = number(training, "members") or 1
+    if training.get("distilled"):
+        return f"; {_things(members, 'adapter')} taught one what they say together"
+    return f"; {count(members)} adapters were trained and averaged" if members > 1 else ""
 
 
 def _suite(evidence: Evidence) -> list[str]:

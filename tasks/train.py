@@ -27,19 +27,23 @@ from tasks.child import Progress, is_first, run_child, spin_when_alone
 from tasks.config import Config
 from tasks.costs import add_cost, bytes_of
 from tasks.db import Row, State
+from tasks.distil import FILE as TAUGHT
+from tasks.distil import WithTaught, keep, kept, teach, variants
 from tasks.errors import FlywheelError
 from tasks.live_metrics import LiveMetrics
 from tasks.methods import STAGES
 from tasks.pair_checks import alarms, measure
 from tasks.progress import ProgressBar
+from tasks.prompt_dropout import IGNORED, markup
 from tasks.records import sha256
 from tasks.rounds import Round, held_row, note_gpus, record_evidence, writing
 from tasks.snapshots import read_conversations, read_snapshot
 from tasks.trainer_options import DpoConfig
-from tasks.trainers import IGNORED, checkpoint_folder, dpo_trainer, logged, sft_trainer, watch
+from tasks.trainers import checkpoint_folder, dpo_trainer, logged, sft_trainer, watch
 
 PROBE_ROWS = 8
 PROBE_TOKENS = 5
+ALONE: dict[str, Any] = {"members": [{}], "strength": 1.0, "distil": None}  # of one adapter that is not made of others
 SUMMED = ("steps", "seconds", "trained_tokens", "passed_tokens")
 
 
@@ -106,24 +110,42 @@ def _record_file(spec: dict[str, Any], stage: str) -> Path:
 def _train_sft(
     spec: dict[str, Any], key: str, rows: list[dict[str, Any]], adapter: str | None, progress: Progress
 ) -> dict[str, Any]:
-    """Train the members, each in a folder of its own with a seed of its own, and average them."""
+    """Train the members, each in a folder of its own with a seed of its own, and average or distil them."""
     specs = [_member_spec(spec, number) for number in range(len(spec["members"]))]
-    if (len(specs), spec["strength"]) == (1, 1.0):
+    if (len(specs), spec["strength"], spec["distil"]) == (1, 1.0, None):
         return _train_member(specs[0] | {"folder": spec["folder"]}, key, rows, progress)
-    members = []
-    for number, own in enumerate(specs):
-        own_key, part = _key(own, "sft"), _part(progress, number, len(specs))
-        Path(own["folder"]).mkdir(exist_ok=True)
-        members.append(_finished(own, "sft", own_key, part) or _train_member(own, own_key, rows, part))
-        gc.collect()
-    return _average(spec, key, members)
+    parts = len(specs) + (spec["distil"] is not None)
+    members = [_train_part(own, rows, _part(progress, number, parts)) for number, own in enumerate(specs)]
+    if spec["distil"] is None:
+        return _average(spec, key, members, members)
+    student = _train_part(_student_spec(spec, members), rows, _part(progress, len(members), parts))
+    return _average(spec, key, [student], [*members, student])
+
+
+def _train_part(spec: dict[str, Any], rows: list[dict[str, Any]], progress: Progress) -> dict[str, Any]:
+    """Train one of the adapters that another is made of, unless that has been done."""
+    key = _key(spec, "sft")
+    Path(spec["folder"]).mkdir(exist_ok=True)
+    record = _finished(spec, "sft", key, progress) or _train_member(spec, key, rows, progress)
+    gc.collect()
+    return record
 
 
 def _member_spec(spec: dict[str, Any], number: int) -> dict[str, Any]:
     """The spec of a training of one member alone."""
-    own = spec | spec["members"][number] | {"members": [{}], "strength": 1.0}
+    own = spec | spec["members"][number] | ALONE
     trainer = own["trainer"] | {"seed": own["trainer"]["seed"] + number}
     return own | {"folder": str(Path(spec["folder"]) / f"member-{number}"), "trainer": trainer}
+
+
+def _student_spec(spec: dict[str, Any], members: list[dict[str, Any]]) -> dict[str, Any]:
+    """The spec of the training of an adapter that learns what the members, and the champion, say together."""
+    distil = spec["distil"]
+    voices = [(member["adapter_path"], 1.0) for member in members]
+    if distil["champion"]:
+        voices.append((spec["champion"], distil["champion"]))
+    own = spec | {name: distil[name] for name in ("adapter", "trainer", "copies")} | ALONE
+    return own | {"folder": str(Path(spec["folder"]) / "student"), "voices": voices}
 
 
 def _part(progress: Progress, number: int, parts: int) -> Progress:
@@ -138,10 +160,13 @@ def _part(progress: Progress, number: int, parts: int) -> Progress:
     return tell
 
 
-def _average(spec: dict[str, Any], key: str, members: list[dict[str, Any]]) -> dict[str, Any]:
+def _average(
+    spec: dict[str, Any], key: str, members: list[dict[str, Any]], trained: list[dict[str, Any]]
+) -> dict[str, Any]:
     """The mean of the members' weights, scaled by the strength, as one adapter (model soup, Wortsman et al. 2022).
 
-    Exact: PEFT puts the members' factors beside one another, so that the rank is the sum of theirs.
+    Exact: PEFT puts the members' factors beside one another, so that the rank is the sum of theirs. Its facts are those
+    of all that was trained for it.
     """
     if is_first():
         names = [f"member{number}" for number in range(len(members))]
@@ -152,7 +177,8 @@ def _average(spec: dict[str, Any], key: str, members: list[dict[str, Any]]) -> d
             model.load_adapter(member["adapter_path"], name)
         weights = [spec["strength"] / len(members)] * len(members)
         model.add_weighted_adapter(names, weights, "default", combination_type="cat")
-        facts = {"training": _joined(members), "probe_rows": members[0]["probe_rows"], "log": _joined_log(members)}
+        training = _joined(trained) | {"members": len(spec["members"]), "distilled": spec["distil"] is not None}
+        facts = {"training": training, "probe_rows": members[0]["probe_rows"], "log": _joined_log(trained)}
         _record(spec, "sft", key, _save(model, Path(spec["folder"]), spec["base"]), facts)
     return _read_record(spec, "sft")
 
@@ -163,7 +189,7 @@ def _joined(members: list[dict[str, Any]]) -> dict[str, Any]:
     sums = {name: sum(each.get(name, 0) for each in facts) for name in SUMMED}
     loss = [[step + number * each["steps"], value] for number, each in enumerate(facts) for step, value in each["loss"]]
     resumed = max((each["resumed_from"] for each in facts if each["resumed_from"]), default=None)
-    return facts[0] | sums | {"loss": loss, "resumed_from": resumed, "members": len(members)}
+    return facts[0] | sums | {"loss": loss, "resumed_from": resumed}
 
 
 def _joined_log(members: list[dict[str, Any]]) -> list[Any]:
@@ -181,10 +207,30 @@ def _train_member(spec: dict[str, Any], key: str, rows: list[dict[str, Any]], pr
     check_template(tokenizer, rows)
     trainer = sft_trainer(spec, model, tokenizer, chat_dataset(rows), lora)
     _refuse_left_out(trainer.train_dataset, rows)
+    if "voices" in spec:
+        _have_taught(trainer, tokenizer, spec, key, progress)
     trained_tokens = sum(label != IGNORED for labels in trainer.train_dataset["labels"] for label in labels)
     facts = {"rows": len(rows)} | _run(trainer, spec, "sft", key, progress) | _tokens(trainer, trained_tokens)
     probe = trainer.train_dataset.select(range(min(PROBE_ROWS, len(rows)))).to_list()
     return _finish(trainer, spec, "sft", key, {"training": facts, "probe_rows": probe})
+
+
+def _have_taught(trainer: Any, tokenizer: Any, spec: dict[str, Any], key: str, progress: Progress) -> None:
+    """Give a trainer variants of its rows in place of them, with what the voices of the spec say to these."""
+    from accelerate import PartialState
+    from datasets import Dataset
+
+    rows = trainer.train_dataset.select_columns(["input_ids", "labels"]).to_list()
+    folder = Path(spec["folder"])
+    varied = variants(rows, spec["copies"], markup(tokenizer), spec["trainer"]["seed"])
+    if is_first() and kept(folder, key) is None:
+        progress(stage="sft", note=f"{len(spec['voices'])} models answer {len(varied)} inputs for one to learn from")
+        keep(folder, key, teach(trainer, varied, spec["voices"]))
+    PartialState().wait_for_everyone()
+    if (taught := kept(folder, key)) is None:
+        raise FlywheelError(f"{folder / TAUGHT} cannot be read back; every process needs the round's folder")
+    trainer.data_collator = WithTaught(trainer.data_collator, taught)
+    trainer.train_dataset = Dataset.from_list([{**row, "position": place} for place, row in enumerate(varied)])
 
 
 def _train_dpo(
@@ -240,6 +286,7 @@ def _finish(trainer: Any, spec: dict[str, Any], stage: str, key: str, facts: dic
         facts = facts | {"log": logged(trainer.state)}
         _record(spec, stage, key, _save(trainer.model, Path(spec["folder"]), spec["base"]), facts)
         shutil.rmtree(checkpoint_folder(spec, stage), ignore_errors=True)
+        (Path(spec["folder"]) / TAUGHT).unlink(missing_ok=True)
     return _read_record(spec, stage)
 
 
@@ -428,6 +475,7 @@ def make_spec(config: Config, snapshot: Path, folder: Path, champion: Row | None
         "adapter": config.adapter.lora,
         "members": [{"adapter": each.lora, "trainer": trainer.arguments()} for each, trainer in config.members],
         "strength": config.adapter.strength,
+        "distil": config.student,
         "max_new_tokens": config.model.max_new_tokens,
         "trainer": config.trainer.arguments(),
         "dpo": config.dpo.arguments(),

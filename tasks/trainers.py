@@ -23,6 +23,8 @@ PLAIN = {"loss_type": "nll", "router_aux_loss_coef": None}
 def sft_trainer(spec: dict[str, Any], model: Any, tokenizer: Any, dataset: Any, peft_config: Any) -> Any:
     """TRL's SFTTrainer on conversations; `dataset` has the column messages.
 
+    Of a spec that names `voices` it takes batches that say what each trained token is to be (`tasks.distil`).
+
     Raises:
         FlywheelError: the adapter is to be on an output layer that shares its weights with the embeddings.
     """
@@ -33,8 +35,9 @@ def sft_trainer(spec: dict[str, Any], model: Any, tokenizer: Any, dataset: Any, 
     arguments = SFTConfig(
         assistant_only_loss=True, max_length=spec["max_length"], **_common(spec, "sft"), **_chosen(options)
     )
+    arguments.remove_unused_columns = "voices" not in spec  # a row that is taught is known by its position
     plain = all(getattr(arguments, name) == value for name, value in PLAIN.items())
-    ours = plain and (arguments.use_cpu or _is_on_head(model, peft_config))
+    ours = "voices" in spec or (plain and (arguments.use_cpu or _is_on_head(model, peft_config)))
     made = _plain_sft_class() if ours else _ordered(SFTTrainer)
     _refuse_tied_head(model, peft_config)
     trainer = made(
@@ -249,6 +252,8 @@ def _plain_sft_class() -> Any:
 
         The logits come from the model's own output layer, so that an adapter on it is trained. TRL multiplies by that
         layer's weights instead and refuses such an adapter; it is shown the layer beneath.
+
+        Where a batch says what is predicted at each trained token, the loss is the cross-entropy with that.
         """
 
         def __init__(self, model: Any, peft_config: Any, **others: Any) -> None:
@@ -265,16 +270,16 @@ def _plain_sft_class() -> Any:
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
             labels = inputs.pop("labels")[:, 1:]
+            tokens, shares = inputs.pop("taught_tokens", None), inputs.pop("taught_shares", None)
             places = (labels != IGNORED).any(dim=0).nonzero().squeeze(1)
             outputs = model(**inputs, logits_to_keep=places, use_cache=False)
             labels = labels[:, places].flatten()
-            summed = cross_entropy(
-                outputs.logits.float().flatten(0, 1),
-                labels,
-                ignore_index=IGNORED,
-                reduction="sum",
-                label_smoothing=self.args.label_smoothing_factor,
-            )
+            logits = outputs.logits.float().flatten(0, 1)
+            if tokens is None:
+                smoothing = self.args.label_smoothing_factor
+                summed = cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing)
+            else:
+                summed = -(logits[labels != IGNORED].log_softmax(dim=-1).gather(1, tokens) * shares).sum()
             loss = summed / ((labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch)
             if num_items_in_batch is not None and self.args.average_tokens_across_devices:
                 loss = loss * self.accelerator.num_processes  # the count is of all of them, and gradients are averaged

@@ -120,6 +120,7 @@ def tiny_spec(folder: Path, base: Path, rows: list[dict[str, Any]] | None = None
         "max_length": 32,
         "members": [{}],
         "strength": 1.0,
+        "distil": None,
         "adapter": {"r": 4, "lora_alpha": 8, "lora_dropout": 0.1, "target_modules": "all-linear"},
         "trainer": trainer | {"seed": 0},
         "checkpoint_seconds": {"sft": 0.0, "dpo": 0.0},
