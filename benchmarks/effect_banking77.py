@@ -45,7 +45,7 @@ PRODUCT, REFERENCE, REPLAYED = "product", "all of it", "all, base's rows"
 UNSEEN_SHARE = 0.2
 # Of one adapter on all linear layers, the best that was found on rows of train.csv alone.
 PLAIN: dict[str, dict[str, Any]] = {
-    "adapter": {"members": 1, "strength": 1.0, "target_modules": "all-linear"},
+    "adapter": {"members": 1, "distil": None, "strength": 1.0, "target_modules": "all-linear"},
     "trainer": {"learning_rate": 3e-3, "num_train_epochs": 4, "per_device_train_batch_size": 32, "prompt_dropout": 0.0},
 }
 

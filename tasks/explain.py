@@ -192,10 +192,10 @@ def _training(evidence: Evidence) -> list[str]:
     return [*said, *(plain(alarm).rstrip(".") for alarm in training.get("alarms") or [])]
 
 
-def _made_of(training: Mapping[str, Any]) -> str:
+def _made_of(training: Any) -> str:
     """What the adapter was made of, where that was others."""
     members = number(training, "members") or 1
-    if training.get("distilled"):
+    if dig(training, "distilled"):
         return f"; {_things(members, 'adapter')} taught one what they say together"
     return f"; {count(members)} adapters were trained and averaged" if members > 1 else ""
 

@@ -50,11 +50,11 @@ def test_variants_lack_from_nothing_to_half_of_what_is_asked() -> None:
 
 
 def student_spec(folder: Path, base: Path, **distil: Any) -> dict[str, Any]:
-    """Two members of twenty steps each, which differ, and a student of as many."""
-    spec = tiny_spec(folder, base, members=[{}, {}])
-    trainer = spec["trainer"] | {"num_train_epochs": 2}
-    modules = ["q_proj", "v_proj", "up_proj", "lm_head"]
+    """Two members of twenty steps each, one of them on all layers, and a student of three times as many."""
+    modules = ["q_proj", "v_proj", "up_proj", "embed_tokens", "lm_head"]
     options = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.0, "target_modules": modules}
+    spec = tiny_spec(folder, base, members=[{}, {"adapter": options}])
+    trainer = spec["trainer"] | {"num_train_epochs": 2}
     student = {"copies": 3, "champion": 0.0, "adapter": options, "trainer": trainer}
     return spec | {"trainer": trainer, "distil": student | distil}
 

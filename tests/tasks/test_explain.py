@@ -88,6 +88,22 @@ def test_shadow_and_cost_are_told_where_they_are_on_record() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        ({"members": 4, "distilled": False}, "tokens; 4 adapters were trained and averaged"),
+        ({"members": 3, "distilled": True}, "tokens; 3 adapters taught one what they say together"),
+        ({"members": 1, "distilled": True}, "tokens; 1 adapter taught one what they say together"),
+        ({"members": 1, "distilled": False}, "trained tokens"),
+        ({}, "trained tokens"),
+    ],
+)
+def test_what_an_adapter_was_made_of_is_told(made: dict[str, Any], expected: str) -> None:
+    evidence = round_evidence(2, "promote")
+    evidence["training"]["stages"] = {"sft": made}
+    assert told(evidence)["How it was trained"][1].endswith(expected)
+
+
 def test_what_is_missing_is_left_out() -> None:
     evidence = unfinished_round()
     found = {title: said for title, said in told(evidence, closed_at=None, stage="split").items() if said}
