@@ -11,7 +11,7 @@ VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
 class MemberConfig(Model):
-    """Members of an average that are trained with other options than the config's own."""
+    """Members that are trained with other options than the config's own."""
 
     count: int = Field(1, ge=1, description="so many adapters, each with its own seed")
     adapter: dict[str, Any] = Field(default={}, description="options in place of those of `adapter`")

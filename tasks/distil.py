@@ -1,10 +1,10 @@
 """One adapter that answers as several models do together (Hinton et al. 2015, arXiv 1503.02531).
 
-The mean of several models' predictions fixes more and breaks less than each of them, and than the mean of their
-weights, but has to be served as one model. What one model can take over depends on what it is shown: of the inputs
-that all were trained on, everyone knows the answer by heart. So it is shown many variants of them that lack a part,
-with what the others make of each (Beyer et al. 2022, "Knowledge distillation: A good teacher is patient and
-consistent").
+The mean of several models' predictions usually breaks less than each of them, and than the mean of their weights, and
+fixes as much as the best; but it has to be served as one model. What one model can take over depends on what it is
+shown: of the inputs that all were trained on, everyone knows the answer by heart. So it is shown many variants of them
+that lack a part, with what the others make of each (Beyer et al. 2022, "Knowledge distillation: A good teacher is
+patient and consistent").
 """
 
 import os

@@ -49,7 +49,7 @@ class Package(Distribution):
         return None
 
     def locate_file(self, path: Any) -> Any:
-        raise NotImplementedError
+        return Path("nowhere") / path
 
 
 def test_this_environment_is_as_it_is_pinned() -> None:
