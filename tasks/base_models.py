@@ -54,6 +54,13 @@ def load_adapter(model: Any, adapter: str | Path, **options: Any) -> Any:
     return PeftModel.from_pretrained(model, str(adapter), **options)
 
 
+def working_dtype() -> Any:
+    """What a base is trained in: bfloat16 on a GPU, else float32."""
+    import torch
+
+    return torch.bfloat16 if torch.cuda.is_available() else torch.float32
+
+
 def check_no_pickles(base: str | Path) -> None:
     """Refuse a base model's folder whose weights are pickles alone; hub ids are not looked up here.
 

@@ -17,7 +17,7 @@ from tasks.adapters import check_base
 from tasks.case_scores import score_all
 from tasks.chat import Conversation, calls_tools, read_input, token_ids, written_calls
 from tasks.checks import make_check
-from tasks.child import Progress, run_child
+from tasks.child import Progress, gpus, run_child
 from tasks.config import Config
 from tasks.costs import add_cost
 from tasks.data_options import CandidatesConfig
@@ -27,7 +27,6 @@ from tasks.methods import RANKED_BY
 from tasks.records import canonical_json, sha256
 from tasks.rounds import Round, held_row, label, note_gpus
 from tasks.score import make_canonical
-from tasks.train import gpus
 
 SEQUENCES = 512  # answers that are asked for, and stored, at once
 OUTCOMES = ("pairs", "all better", "none better", "no whole answer")

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -100,6 +101,16 @@ def environment() -> dict[str, str]:
             "PYTHONUNBUFFERED": "1",
         }
     )
+
+
+def gpus() -> int:
+    """GPUs that a child will see. Asking PyTorch would cost seconds, and leave a context on each."""
+    if version("torch").endswith("+cpu"):
+        return 0
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return len(list(Path("/dev").glob("nvidia[0-9]*")))
+    return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
 
 
 def is_first() -> bool:

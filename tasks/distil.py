@@ -9,7 +9,7 @@ patient and consistent").
 
 import os
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from tasks.adapters import check_adapter
-from tasks.prompt_dropout import IGNORED, left_in
+from tasks.child import Progress, is_first
+from tasks.prompt_dropout import IGNORED, left_in, markup
 
 LEFT_OUT = 0.5  # share of an input's tokens that a variant lacks at most
 LIKELIEST = 20  # tokens of each prediction that are learnt from; the others have next to nothing of it
@@ -61,40 +62,98 @@ def _thinned(row: TokenRow, share: float, kept: Collection[int], rng: random.Ran
     return {name: [row[name][place] for place in places] for name in ("input_ids", "labels")}
 
 
-def teach(trainer: Any, rows: Sequence[TokenRow], voices: Sequence[tuple[str | None, float]]) -> Taught:
+def have_taught(trainer: Any, tokenizer: Any, spec: dict[str, Any], key: str, progress: Progress) -> None:
+    """Give a trainer variants of its rows in place of them, with what the voices of the spec say to these.
+
+    It is kept in the spec's folder, under the training's key, so that one that resumes asks nobody again.
+    """
+    from datasets import Dataset
+
+    rows = trainer.train_dataset.select_columns(["input_ids", "labels"]).to_list()
+    folder = Path(spec["folder"])
+    varied = variants(rows, spec["copies"], markup(tokenizer), spec["trainer"]["seed"])
+    taught = kept(folder, key)
+    if taught is None:
+        progress(stage="sft", note=f"{len(spec['voices'])} models answer {len(varied)} inputs for one to learn from")
+        taught = teach(trainer, varied, spec["voices"], lambda text: progress(stage="sft", note=text))
+        if is_first():
+            keep(folder, key, taught)
+    trainer.data_collator = WithTaught(trainer.data_collator, taught)
+    trainer.train_dataset = Dataset.from_list([{**row, "position": place} for place, row in enumerate(varied)])
+
+
+def teach(
+    trainer: Any, rows: Sequence[TokenRow], voices: Sequence[tuple[str | None, float]], tell: Callable[[str], None]
+) -> Taught:
     """What models say together to each trained token of the rows: the weighted mean of their probabilities.
+
+    Where several processes train, each asks for its share of the rows, and all end with the whole.
 
     Args:
         trainer: of the adapter that is to learn it; the others are laid on its base by turns.
         rows: as of `variants`.
         voices: folder of each adapter, None for the base alone, and its weight.
+        tell: told how far it is, a tenth at a time.
     """
-    import torch
-
-    model, collate, size = trainer.model, trainer.data_collator, 2 * trainer.args.per_device_train_batch_size
-    names = [None if folder is None else f"voice{place}" for place, (folder, _) in enumerate(voices)]
-    for name, (folder, _) in zip(names, voices, strict=True):
-        if name is not None:
-            check_adapter(Path(str(folder)))
-            model.load_adapter(folder, name)
+    model, accelerator, size = trainer.model, trainer.accelerator, 2 * trainer.args.per_device_train_batch_size
+    weights = _take_on(model, voices)
     starts = np.cumsum([0, *(sum(label != IGNORED for label in row["labels"]) for row in rows)])
     width = min(LIKELIEST, model.config.vocab_size)
     tokens, shares = (np.zeros((starts[-1], width), dtype=kind) for kind in (np.int32, np.float32))
     order = sorted(range(len(rows)), key=lambda place: len(rows[place]["input_ids"]))
+    batches = [order[first : first + size] for first in range(0, len(order), size)]
+    mine = batches[accelerator.process_index :: accelerator.num_processes]
     model.eval()
-    for first in range(0, len(order), size):
-        places = order[first : first + size]
-        batch = {name: tensor.to(model.device) for name, tensor in collate([rows[place] for place in places]).items()}
-        with torch.no_grad():
-            together = sum(weight * _said(model, name, batch) for name, (_, weight) in zip(names, voices, strict=True))
-            likeliest = together.topk(width, dim=-1)
+    for number, places in enumerate(mine, 1):
         where = np.concatenate([np.arange(starts[place], starts[place + 1]) for place in places])
-        tokens[where] = likeliest.indices.cpu().numpy()
-        shares[where] = (likeliest.values / likeliest.values.sum(dim=-1, keepdim=True)).cpu().numpy()
-    model.set_adapter("default")
-    for name in filter(None, names):
-        model.delete_adapter(name)
+        batch = trainer.data_collator([rows[place] for place in places])
+        tokens[where], shares[where] = _likeliest(model, weights, batch, width)
+        if number * 10 // len(mine) > (number - 1) * 10 // len(mine):
+            tell(f"{number * 10 // len(mine) * 10} % of the inputs are answered")
+    _let_go(model, weights)
+    # Each place was filled by one process, and is zero in the others.
+    tokens, shares = (_summed(accelerator, part) for part in (tokens, shares))
     return Taught(starts, tokens, shares)
+
+
+def _take_on(model: Any, voices: Sequence[tuple[str | None, float]]) -> dict[str | None, float]:
+    """Load the adapters of the voices into a model; the weight of each by its name there, None for the base."""
+    weights: dict[str | None, float] = {}
+    for place, (folder, weight) in enumerate(voices):
+        if folder is None:
+            weights[None] = weight
+            continue
+        check_adapter(Path(folder))
+        model.load_adapter(folder, f"voice{place}")
+        weights[f"voice{place}"] = weight
+    return weights
+
+
+def _let_go(model: Any, weights: Mapping[str | None, float]) -> None:
+    model.set_adapter("default")
+    for name in filter(None, weights):
+        model.delete_adapter(name)
+
+
+def _summed(accelerator: Any, part: np.ndarray) -> np.ndarray:
+    """The sum of an array over the processes."""
+    import torch
+
+    together: np.ndarray = accelerator.reduce(torch.from_numpy(part).to(accelerator.device), "sum").cpu().numpy()
+    return together
+
+
+def _likeliest(
+    model: Any, weights: Mapping[str | None, float], batch: Mapping[str, Any], width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The likeliest tokens at each trained place of a batch, and their shares, by all voices together."""
+    import torch
+
+    batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+    with torch.no_grad():
+        likeliest = sum(weight * _said(model, name, batch) for name, weight in weights.items()).topk(width, dim=-1)
+    shares = likeliest.values / likeliest.values.sum(dim=-1, keepdim=True)
+    return likeliest.indices.cpu().numpy(), shares.cpu().numpy()
 
 
 def _said(model: Any, name: str | None, batch: dict[str, Any]) -> Any:
@@ -149,3 +208,8 @@ def kept(folder: Path, key: str) -> Taught | None:
             return Taught(**{part.name: found.get_tensor(part.name) for part in fields(Taught)})
     except (OSError, SafetensorError):
         return None
+
+
+def forget(folder: Path) -> None:
+    """Remove what was kept: the adapter that learnt it is there."""
+    (folder / FILE).unlink(missing_ok=True)

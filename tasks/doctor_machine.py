@@ -11,12 +11,11 @@ from pathlib import Path
 
 from tasks.adapters import files_of
 from tasks.checkup import Check, ok, warning, wrong
-from tasks.child import environment
+from tasks.child import environment, gpus
 from tasks.config import Config, check_base_folder
 from tasks.cost_words import size
 from tasks.costs import bytes_of
 from tasks.errors import ConfigError
-from tasks.train import gpus
 
 PACKAGE = "correction-flywheel"
 CHECKOUT = Path(__file__).parent.parent

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 from tasks.adapters import adapter_sha256, base_sha256, check_adapter, files_of
 from tasks.chat import MARK, same_calls
+from tasks.child import gpus
 from tasks.config import Config
 from tasks.errors import FlywheelError
 from tasks.records import sha256
-from tasks.train import gpus
 
 MAX_SEQUENCES = 256
 WAITING = 256  # requests beside those that are answered, so that a place that falls free is taken at once

@@ -6,11 +6,15 @@ tokens under an adapter.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from tasks.base_models import load_adapter, load_base, working_dtype
 from tasks.engine import Prompt
 from tasks.errors import FlywheelError
+from tasks.prompt_dropout import IGNORED
 
+PREDICTED = 5  # likeliest tokens at each place
 # Nats. Two float32 computations differ by rounding, 1e-5 as a rule; bfloat16 has three digits.
 TOLERANCES = {"float32": 1e-3, "bfloat16": 0.05}
 UNKNOWN = "unknown"  # what a server computes in, which it does not say
@@ -62,3 +66,28 @@ def _differences(likeliest: Sequence[tuple[int, float]], served: Mapping[int, fl
     """Of each token that the trainer holds for likely; one that the server does not list is less likely than all."""
     floor = min(served.values())
     return [abs(logprob - served.get(token, floor)) for token, logprob in likeliest]
+
+
+def predicted(
+    base: str, adapter: Path, rows: Sequence[Mapping[str, Any]], trusts_code: bool = False
+) -> list[dict[str, Any]]:
+    """What an adapter predicts in some rows, at each token that is trained on: the trainer's side.
+
+    Args:
+        rows: `input_ids` and `labels` of each.
+
+    Returns:
+        Prefixes (`token_ids`), each with the PREDICTED `likeliest` next tokens and their log-probabilities.
+    """
+    import torch
+
+    model = load_adapter(load_base(base, trusts_code, dtype=working_dtype()), adapter).eval()
+    prefixes = []
+    for row in rows:
+        with torch.no_grad():
+            logprobs = model(torch.tensor([row["input_ids"]])).logits[0].float().log_softmax(dim=-1)
+        for place in (i for i, label in enumerate(row["labels"]) if label != IGNORED and i > 0):
+            values, tokens = logprobs[place - 1].topk(PREDICTED)
+            likeliest = list(zip(tokens.tolist(), values.tolist(), strict=True))
+            prefixes.append({"token_ids": row["input_ids"][:place], "likeliest": likeliest})
+    return prefixes

@@ -20,7 +20,7 @@ from prefect.logging import get_run_logger
 
 from tasks.adapters import check_base
 from tasks.case_scores import judge_evidence, needs_expected, refuse_blank, score_cases
-from tasks.child import Progress, run_child
+from tasks.child import Progress, gpus, run_child
 from tasks.config import Config
 from tasks.costs import add_cost
 from tasks.db import Row, State, Transaction
@@ -47,7 +47,6 @@ from tasks.suite_queue import (
     write_cases,
     write_queue,
 )
-from tasks.train import gpus
 
 if TYPE_CHECKING:
     import polars as pl

@@ -67,9 +67,9 @@ def _answer(
     from pyarrow import parquet as pq
 
     from tasks.answering import queue_schema, table
+    from tasks.child import gpus
     from tasks.regress import models_of, served_by, spec_of
     from tasks.suite_queue import find_known, queue_row
-    from tasks.train import gpus
 
     files, served, state = _files(config, round_), served_by(config), State(config.database)
     with state.transaction() as tx:

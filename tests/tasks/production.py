@@ -1,6 +1,6 @@
 """A registry with versions in it, and a stand-in of the server that production asks.
 
-from tests.tasks.production import Production, register_copy, write_adapter
+from tests.tasks.production import Production, register_copy, with_server, write_adapter
 """
 
 from __future__ import annotations
@@ -117,3 +117,8 @@ class Production:
             return 400, {"error": {"message": "rank 64 is greater than max_lora_rank"}}
         self.names[name] = path
         return 200, ""
+
+
+def with_server(config: Config, address: str) -> Config:
+    """The config with a server that production asks."""
+    return config.model_copy(update={"serving": config.serving.model_copy(update={"address": address})})

@@ -29,6 +29,28 @@ def make_adapter(folder: Path, base: Path) -> Path:
     return folder
 
 
+def bare_adapter(folder: Path, weights: bytes = b"weights") -> Path:
+    folder.mkdir(parents=True)
+    (folder / WEIGHTS).write_bytes(weights)
+    (folder / CONFIG).write_text("{}", encoding="utf-8")
+    return folder
+
+
+def test_equal_adapters_have_equal_hashes(tmp_path: Path) -> None:
+    one, same, other = (
+        bare_adapter(tmp_path / name, weights) for name, weights in (("a", b"x"), ("b", b"x"), ("c", b"y"))
+    )
+    assert adapter_sha256(one) == adapter_sha256(same) != adapter_sha256(other)
+
+
+@pytest.mark.parametrize("missing", [WEIGHTS, CONFIG])
+def test_an_adapter_that_lacks_a_file_is_named(tmp_path: Path, missing: str) -> None:
+    folder = bare_adapter(tmp_path / "adapter")
+    (folder / missing).unlink()
+    with pytest.raises(FlywheelError, match=f"the adapter {folder} has no {missing}"):
+        adapter_sha256(folder)
+
+
 def test_an_adapter_from_another_base_is_refused_with_both_names(tmp_path: Path) -> None:
     """Another training of the same shape: nothing else would notice."""
     base, other = make_base(tmp_path / "base"), make_base(tmp_path / "other", b"WEIGHTS")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tasks import approve as module
-from tasks import server
 from tasks.approve import approve, decide, settle, waiting
 from tasks.config import Config
 from tasks.db import State
@@ -19,20 +17,12 @@ from tasks.promote import champion
 from tasks.records import now
 from tasks.rounds import has_work, read_evidence, stage_of
 from tests.conftest import Saved, Workload
-from tests.tasks.production import Production, registered_workload, restored
+from tests.tasks.production import Production, registered_workload, restored, with_server
 
 
 @pytest.fixture(scope="module")
 def registered(tmp_path_factory: pytest.TempPathFactory) -> Saved:
     return registered_workload(tmp_path_factory.mktemp("approve"), at="approve")
-
-
-@pytest.fixture
-def production(monkeypatch: pytest.MonkeyPatch) -> Iterator[Production]:
-    monkeypatch.setattr(server, "BACKOFF_SECONDS", 0.001)
-    started = Production()
-    yield started
-    started.server.close()
 
 
 @pytest.fixture
@@ -49,12 +39,8 @@ def set_verdict(workload: Workload, verdict: str) -> None:
 
 
 def with_options(config: Config, address: str, approval: str = "ask") -> Config:
-    return config.model_copy(
-        update={
-            "promotion": config.promotion.model_copy(update={"approval": approval}),
-            "serving": config.serving.model_copy(update={"address": address}),
-        }
-    )
+    promotion = config.promotion.model_copy(update={"approval": approval})
+    return with_server(config.model_copy(update={"promotion": promotion}), address)
 
 
 def under(workload: Workload, approval: str) -> Config:

@@ -31,9 +31,9 @@ from tasks.chat import (
 )
 from tasks.engine import read_calls
 from tasks.errors import FlywheelError
+from tasks.prompt_dropout import IGNORED
 from tasks.records import parse_record, user_text
 from tasks.snapshots import read_conversations
-from tasks.train import IGNORED
 from tests.conftest import (
     Record,
     Workload,

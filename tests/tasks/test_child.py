@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tasks.child import run_child
+from tasks.child import gpus, run_child
 from tasks.errors import ChildError, FlywheelError
 from tests.conftest import python
 
@@ -167,7 +167,7 @@ PARENT = """
 import os, sys
 from pathlib import Path
 os.environ["PYTHONPATH"] = sys.argv[1]
-from tasks.child import run_child
+from tasks.child import gpus, run_child
 folder = Path(sys.argv[1])
 run_child("work_of_a_child:linger", {"folder": str(folder)}, folder / "logs")
 """
@@ -214,7 +214,7 @@ def test_a_child_that_dies_beside_a_fork_of_its_own_is_noticed(functions: Path) 
         """
         import os, sys
         from pathlib import Path
-        from tasks.child import run_child
+        from tasks.child import gpus, run_child
         os.environ["PYTHONPATH"] = sys.argv[1]
         run_child("work_of_a_child:fork_and_vanish", {"folder": sys.argv[1]}, Path(sys.argv[1]) / "logs")
         """,
@@ -234,7 +234,7 @@ def test_a_child_that_has_answered_and_does_not_end_is_ended(functions: Path) ->
         """
         import os, sys
         from pathlib import Path
-        from tasks.child import run_child
+        from tasks.child import gpus, run_child
         os.environ["PYTHONPATH"] = sys.argv[1]
         print(run_child("work_of_a_child:hang_at_exit", {}, Path(sys.argv[1]) / "logs"))
         """,
@@ -243,3 +243,10 @@ def test_a_child_that_has_answered_and_does_not_end_is_ended(functions: Path) ->
     ended = ends(watch.pid, 5.0)
     assert ended, f"still waiting after {time.monotonic() - started:.0f} s"
     assert "'done': True" in watch.communicate()[0]
+
+
+@pytest.mark.parametrize(("visible", "count"), [("0,1,2", 3), ("", 0), ("-1", 0), ("GPU-5f, GPU-6a", 2)])
+def test_the_gpus_that_a_child_will_see_are_counted(monkeypatch: pytest.MonkeyPatch, visible: str, count: int) -> None:
+    monkeypatch.setattr("tasks.child.version", lambda name: "2.13.0+cu130")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert gpus() == count

@@ -78,13 +78,13 @@ def test_the_student_learns_what_the_members_say_together(tmp_path: Path, monkey
     """And it alone is what is served: of its own rank, scaled by the strength."""
     base, asked, heard = tiny_base(tmp_path / "base"), [], []
 
-    def listen(trainer: Any, rows: Any, voices: Any) -> Taught:
-        taught = teach(trainer, rows, voices)
+    def listen(trainer: Any, rows: Any, voices: Any, tell: Any) -> Taught:
+        taught = teach(trainer, rows, voices, tell)
         asked.extend(rows)
         heard.append((voices, taught))
         return taught
 
-    monkeypatch.setattr("tasks.train.teach", listen)
+    monkeypatch.setattr("tasks.distil.teach", listen)
     steps: list[tuple[int, int]] = []
     spec = student_spec(tmp_path / "run", base, champion=0.5)
     made = main(spec, lambda **told: steps.append((told["step"], told["steps"])) if "metrics" in told else None)
@@ -120,7 +120,7 @@ def test_a_student_that_is_killed_goes_on_without_asking_the_members_again(tmp_p
     spec = student_spec(tmp_path / "killed", base)
 
     def stop(**told: Any) -> None:
-        if (tmp_path / "killed" / "student" / "checkpoints").is_dir() and told.get("step", 0) >= 140:
+        if (tmp_path / "killed" / "student" / "checkpoints").is_dir() and told.get("step", 0) >= 60:
             raise Killed
 
     with pytest.raises(Killed):

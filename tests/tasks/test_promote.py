@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from typing import Any
 import duckdb
 import pytest
 
-from tasks import server
 from tasks.adapters import CONFIG, WEIGHTS, adapter_sha256
 from tasks.config import Config
 from tasks.db import State
@@ -21,7 +20,7 @@ from tasks.promote import champion, finish, move_champion, rollback
 from tasks.rounds import read_evidence
 from tasks.status import status
 from tests.conftest import Saved, Workload, make_workload, traffic
-from tests.tasks.production import Production, register_copy, registered_workload, restored, write_adapter
+from tests.tasks.production import Production, register_copy, registered_workload, restored, with_server, write_adapter
 
 
 @pytest.fixture(scope="module")
@@ -36,21 +35,9 @@ def registered(waiting: Saved) -> Workload:
 
 
 @pytest.fixture
-def production(monkeypatch: pytest.MonkeyPatch) -> Iterator[Production]:
-    monkeypatch.setattr(server, "BACKOFF_SECONDS", 0.001)
-    started = Production()
-    yield started
-    started.server.close()
-
-
-@pytest.fixture
 def served(registered: Workload, production: Production) -> Config:
     """The config of `registered` with a server that production asks."""
     return with_server(registered.config, production.address)
-
-
-def with_server(config: Config, address: str) -> Config:
-    return config.model_copy(update={"serving": config.serving.model_copy(update={"address": address})})
 
 
 def add_version(workload: Workload, version: str) -> Path:

@@ -23,9 +23,9 @@ from tasks.db import State
 from tasks.engine import Prompt, Reply
 from tasks.errors import ChildError, FlywheelError
 from tasks.few_shot import nearest
+from tasks.parity import predicted
 from tasks.reference import pin_reference
 from tasks.rounds import Round, record_evidence, stage_of, writing
-from tasks.train import _probe
 from tests.conftest import Workload, make_workload, traffic
 from tests.tasks.test_answering import Words
 from tests.tasks.tiny import leaning_adapter, undecided_base
@@ -361,7 +361,7 @@ def test_a_real_engine_that_is_killed_half_way_leaves_nothing_and_the_round_goes
     )  # fmt: skip
     rows = [{"input_ids": [3, 4, 2, 5, 1], "labels": [-100, -100, -100, 5, 1]}]
     probe = workload.config.round_folder(1) / "probe.json"
-    probe.write_text(json.dumps(_probe(str(base), adapter, rows)), encoding="utf-8")
+    probe.write_text(json.dumps(predicted(str(base), adapter, rows)), encoding="utf-8")
 
     def kill(done: int, total: int) -> None:
         for each in psutil.Process().children(recursive=True):

@@ -18,9 +18,8 @@ from tasks.adapters import WEIGHTS, adapter_sha256
 from tasks.engine import Prompt
 from tasks.engine_options import EngineConfig
 from tasks.errors import FlywheelError
-from tasks.parity import agreement
+from tasks.parity import agreement, predicted
 from tasks.server import ATTEMPTS, Served, Server, describe
-from tasks.train import _probe
 from tests.tasks.real_server import running_server
 from tests.tasks.tiny import leaning_adapter, tiny_tokenizer
 
@@ -226,7 +225,7 @@ def test_a_real_server_answers_with_adapters_and_constraints_and_agrees_with_the
     served = describe(options, 64)
     assert served.model == str(base) and served.version.startswith("vllm 0.")
     ids = tiny_tokenizer()("c d e : a .")["input_ids"]
-    prefixes = _probe(str(base), Path(adapter), [{"input_ids": ids, "labels": [-100] * 4 + ids[4:]}])
+    prefixes = predicted(str(base), Path(adapter), [{"input_ids": ids, "labels": [-100] * 4 + ids[4:]}])
     asked = Server(address, None, 60.0, 4, served.model, {}, [adapter])
     probe = {"prefixes": prefixes, "adapter": adapter, "dtype": "unknown", "tolerance": 1e-3}
     found = agreement(asked, {"challenger": probe})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import httpx
 import pytest
 from safetensors.numpy import load_file
 
-from tasks import server
 from tasks.adapters import CONFIG, WEIGHTS
 from tasks.chat import Conversation
 from tasks.config import Config
@@ -20,7 +18,7 @@ from tasks.db import State
 from tasks.errors import FlywheelError
 from tasks.serving import blank_adapter, mend, prove, served, switch
 from tests.conftest import Workload, make_config, traffic
-from tests.tasks.production import MODULE, Production, write_adapter
+from tests.tasks.production import MODULE, Production, with_server, write_adapter
 from tests.tasks.real_server import running_server
 from tests.tasks.test_promote import MOVE
 from tests.tasks.tiny import leaning_adapter
@@ -29,20 +27,8 @@ ASKED = Conversation([{"role": "user", "content": "c d e"}], None)
 
 
 @pytest.fixture
-def production(monkeypatch: pytest.MonkeyPatch) -> Iterator[Production]:
-    monkeypatch.setattr(server, "BACKOFF_SECONDS", 0.001)
-    started = Production()
-    yield started
-    started.server.close()
-
-
-def serving(config: Config, address: str) -> Config:
-    return config.model_copy(update={"serving": config.serving.model_copy(update={"address": address})})
-
-
-@pytest.fixture
 def asked(production: Production, fresh_config: Config) -> Config:
-    return serving(fresh_config, production.address)
+    return with_server(fresh_config, production.address)
 
 
 def test_a_version_is_asked_under_its_own_name_before_it_gets_the_stable_one(
@@ -125,7 +111,7 @@ def promoted(workload: Workload) -> Workload:
 
 
 def test_a_server_that_was_started_anew_is_told_of_the_champion(promoted: Workload, production: Production) -> None:
-    config = serving(promoted.config, production.address)
+    config = with_server(promoted.config, production.address)
     done = mend(config)
     assert done is not None and "served nothing as tickets, and now " in done
     assert production.names == {"tickets": str(promoted.folder / "adapter")}
@@ -135,13 +121,13 @@ def test_a_server_that_was_started_anew_is_told_of_the_champion(promoted: Worklo
 def test_a_move_that_is_on_its_way_is_left_alone(promoted: Workload, production: Production) -> None:
     with State(promoted.config.database).transaction() as tx:
         tx.run("insert_promotion", event="intended", **MOVE | {"move_id": "n", "to_version": None})
-    assert mend(serving(promoted.config, production.address)) is None
+    assert mend(with_server(promoted.config, production.address)) is None
     assert production.names == {}
 
 
 def test_before_any_promotion_the_server_is_left_alone(workload: Workload, production: Production) -> None:
     workload.collect("a", traffic(1))
-    assert mend(serving(workload.config, production.address)) is None
+    assert mend(with_server(workload.config, production.address)) is None
     assert production.names == {}
 
 
@@ -187,7 +173,7 @@ def first_token(address: str, model: str) -> tuple[str, float]:
 def test_no_request_fails_while_a_real_server_is_switched_to_and_fro(tmp_path: Path) -> None:
     options = ("--max-loras", "3", "--middleware", "tasks.serving_middleware.ReadOnce")
     with running_server(tmp_path, *options) as (address, base):
-        config = serving(make_config(tmp_path), address)
+        config = with_server(make_config(tmp_path), address)
         adapters = {letter: str(leaning_adapter(base, tmp_path / letter, letter)) for letter in "ab"}
         broken = write_adapter(tmp_path / "broken")
         switch(config, adapters["a"], ASKED)
