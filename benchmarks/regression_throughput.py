@@ -26,6 +26,7 @@ from tasks.demo.base_model import BaseSpec, build_base
 from tasks.engine import engine_dtype
 from tasks.records import canonical_json
 from tasks.regress import PART_ROWS
+from tasks.sft import ALONE
 
 MIB = 2**20
 NEW_TOKENS = 24
@@ -38,7 +39,7 @@ def train(base: Path, folder: Path, seed: int) -> dict[str, Any]:
     snapshot, _ = write_rows(folder / "rows", 400, long_answers=False)
     spec = {
         "stages": ["sft"], "base": str(base), "snapshot": str(snapshot), "folder": str(folder),
-        "max_length": MAX_LENGTH, "max_new_tokens": NEW_TOKENS, "adapter": ADAPTER, "members": [{}], "strength": 1.0,
+        "trusts_code": False, "max_length": MAX_LENGTH, "max_new_tokens": NEW_TOKENS, "adapter": ADAPTER, **ALONE,
         "trainer": options(seed).arguments(), "dpo": {}, "champion": None, "checkpoint_seconds": {"sft": 1e6},
     }  # fmt: skip
     return run_child("tasks.train:main", spec, folder)

@@ -32,6 +32,7 @@ from tasks.child import run_child
 from tasks.demo import tickets
 from tasks.demo.base_model import BaseSpec, build_base
 from tasks.records import canonical_json
+from tasks.sft import ALONE
 from tasks.snapshots import HASHED, answer_json, freeze, write_snapshot
 from tasks.trainer_options import TrainerConfig
 
@@ -70,8 +71,7 @@ def ours(base: Path, rows: Path, folder: Path, seed: int) -> tuple[Run, int]:
         "max_length": MAX_LENGTH,
         "max_new_tokens": 64,
         "adapter": ADAPTER,
-        "members": [{}],
-        "strength": 1.0,
+        **ALONE,
         "trainer": options(seed).arguments(),
         "dpo": {},
         "champion": None,

@@ -14,6 +14,7 @@ import polars as pl
 
 from tasks.adapters import WEIGHTS
 from tasks.records import canonical_json
+from tasks.sft import ALONE
 from tasks.snapshots import HASHED, answer_json, freeze, write_snapshot
 
 
@@ -118,9 +119,7 @@ def tiny_spec(folder: Path, base: Path, rows: list[dict[str, Any]] | None = None
         "snapshot": str(snapshot),
         "folder": str(folder),
         "max_length": 32,
-        "members": [{}],
-        "strength": 1.0,
-        "distil": None,
+        **ALONE,
         "adapter": {"r": 4, "lora_alpha": 8, "lora_dropout": 0.1, "target_modules": "all-linear"},
         "trainer": trainer | {"seed": 0},
         "checkpoint_seconds": {"sft": 0.0, "dpo": 0.0},
