@@ -23,10 +23,15 @@ class DistilConfig(Model):
 
     copies: int = Field(6, ge=1, description="variants of each row's input that the members are asked")
     champion: float = Field(
-        0.0, ge=0.0, description="weight of what the champion says, or else the base, where a member's is 1"
+        1.0, ge=0.0, description="weight of what the champion says, or else the base, where a member's is 1"
     )
     adapter: dict[str, Any] = Field(default={}, description="options in place of those of `adapter`")
     trainer: dict[str, Any] = Field(default={}, description="options in place of those of `trainer`")
+
+
+# The default: three that differ in what they are shown teach one that sees each variant twice.
+MEMBERS = (MemberConfig(), MemberConfig(count=2, trainer={"prompt_dropout": 0.3}))
+DISTIL = DistilConfig(trainer={"num_train_epochs": 2})
 
 
 class AdapterConfig(Model):
@@ -41,15 +46,23 @@ class AdapterConfig(Model):
     init_lora_weights: bool | str = True
     modules_to_save: tuple[str, ...] = ()
     members: Annotated[int, Field(ge=1)] | Annotated[tuple[MemberConfig, ...], Field(min_length=1)] = Field(
-        4,
-        description="so many adapters are trained, each with its own seed, and averaged into one of all their ranks",
+        MEMBERS,
+        description="so many adapters are trained, each with its own seed; where no distil is set, they are averaged",
     )
     distil: DistilConfig | None = Field(
-        None, description="the members teach one adapter what they say together, and are not averaged"
+        None,
+        description="the members teach one adapter what they say together; by default so, unless members is set",
     )
     strength: float = Field(
         1.0, gt=0.0, le=2.0, description="what the adapter is scaled by when it is trained: less fixes and breaks less"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _are_distilled_unless_said_otherwise(cls, options: Any) -> Any:
+        if isinstance(options, dict) and not {"members", "distil"} & options.keys():
+            return options | {"distil": DISTIL}
+        return options
 
     @field_validator("r")
     @classmethod

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tasks.adapter_options import VLLM_RANKS
+from tasks.adapter_options import VLLM_RANKS, AdapterConfig
 from tasks.config import Config, RoundRequest, check_base_model, find_config, load_config
 from tasks.errors import ConfigError
 from tests.conftest import ROOT, make_config, write_config
@@ -59,7 +59,7 @@ def refusal(folder: Path, data: Any) -> str:
         ),
         ({"adapter": {"members": [{"trainer": {"seed": "a"}}]}}, "adapter.members.0.trainer.seed: Input should be a"),
         ({"adapter": {"members": []}}, "adapter.members"),
-        ({"adapter": {"r": 1}}, "members: 4 of them, the default, make one adapter of rank 4, and"),
+        ({"adapter": {"distil": None}}, "members: 3 of them, the default, make one adapter of rank 48, and"),
         ({"adapter": {"r": 16, "members": 3}}, "members: 3 of them make one adapter of rank 48, and"),
         ({"adapter": {"use_dora": True}}, "vLLM does not serve DoRA"),
         ({"adapter": {"init_lora_weights": "pissa"}}, "init_lora_weights"),
@@ -187,6 +187,17 @@ def test_a_file_of_the_users_own_comes_before_the_carried_one(monkeypatch: pytes
     assert load_config("configs/tickets.yaml").name == "mine"
 
 
+def test_by_default_adapters_that_differ_teach_one_and_members_that_are_set_are_averaged() -> None:
+    default = AdapterConfig(r=8)
+    assert default.distil is not None
+    assert (default.distil.copies, default.distil.champion) == (6, 1.0)
+    assert [(recipe.count, recipe.trainer.get("prompt_dropout")) for recipe in default.recipes] == [(1, None), (2, 0.3)]
+    assert default.served_rank == 8
+    assert AdapterConfig.model_validate(default.model_dump(mode="json")) == default
+    averaged = AdapterConfig(r=8, members=4)
+    assert (averaged.distil, averaged.served_rank) == (None, 32)
+
+
 def test_a_config_is_frozen(fresh_config: Config) -> None:
     with pytest.raises(ValidationError):
         fresh_config.name = "other"  # type: ignore[misc]
@@ -209,7 +220,7 @@ def test_what_is_written_is_read_back(
     config = make_config(
         folder,
         sources=[{"name": "production", "path": path, "on_malformed": "quarantine"}],
-        adapter={"r": rank, "target_modules": modules, "members": 1},
+        adapter={"r": rank, "target_modules": modules},
         split={"unseen": unseen, "anchor": anchor},
         trainer={"learning_rate": rate},
     )
