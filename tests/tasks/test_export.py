@@ -13,7 +13,7 @@ from tasks.errors import ConfigError, StateError
 from tasks.export import export
 from tasks.snapshots import read_conversations
 from tests.conftest import Workload, correction, demonstration, inference, make_workload, preference, thumb, traffic
-from tests.tasks.test_train import TEMPLATE
+from tests.tasks.tiny import TEMPLATE
 
 
 def test_right_answers_come_back_as_demonstrations(workload: Workload, tmp_path: Path) -> None:
