@@ -29,9 +29,8 @@ class DistilConfig(Model):
     trainer: dict[str, Any] = Field(default={}, description="options in place of those of `trainer`")
 
 
-# The default: three that differ in what they are shown teach one that sees each variant twice.
-MEMBERS = (MemberConfig(), MemberConfig(count=2, trainer={"prompt_dropout": 0.3}))
-DISTIL = DistilConfig(trainer={"num_train_epochs": 2})
+# The default. One that is to answer as several do, to inputs of which a part is missing, needs room for it.
+DISTIL = DistilConfig(adapter={"r": 64, "lora_alpha": 128}, trainer={"num_train_epochs": 2})
 
 
 class AdapterConfig(Model):
@@ -46,12 +45,12 @@ class AdapterConfig(Model):
     init_lora_weights: bool | str = True
     modules_to_save: tuple[str, ...] = ()
     members: Annotated[int, Field(ge=1)] | Annotated[tuple[MemberConfig, ...], Field(min_length=1)] = Field(
-        MEMBERS,
-        description="so many adapters are trained, each with its own seed; where no distil is set, they are averaged",
+        4,
+        description="so many adapters are trained, each with its own seed; without distil their weights are averaged",
     )
     distil: DistilConfig | None = Field(
         None,
-        description="the members teach one adapter what they say together; by default so, unless members is set",
+        description="the members teach one adapter what they say together; by default so where there are several",
     )
     strength: float = Field(
         1.0, gt=0.0, le=2.0, description="what the adapter is scaled by when it is trained: less fixes and breaks less"
@@ -59,8 +58,8 @@ class AdapterConfig(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _are_distilled_unless_said_otherwise(cls, options: Any) -> Any:
-        if isinstance(options, dict) and not {"members", "distil"} & options.keys():
+    def _several_are_distilled_unless_said_otherwise(cls, options: Any) -> Any:
+        if isinstance(options, dict) and "distil" not in options and options.get("members") != 1:
             return options | {"distil": DISTIL}
         return options
 

@@ -44,12 +44,15 @@ def refusal(folder: Path, data: Any) -> str:
         ({"sources": [{"name": "production", "path": "x", "on_error": "skip"}]}, "sources.0.on_error: unknown key"),
         ({"adapter": {"r": 12}}, "adapter.r: vLLM serves ranks 1, 8, 16, 32, 64, 128, 256, 320, 512, not 12"),
         ({"adapter": {"r": 0}}, "not 0"),
-        ({"adapter": {"members": [{"count": 2}, {"adapter": {"r": 8}}]}}, "3 of them make one adapter of rank 40"),
+        (
+            {"adapter": {"members": [{"count": 2}, {"adapter": {"r": 8}}], "distil": None}},
+            "3 of them make one adapter of rank 40",
+        ),
         (
             {"adapter": {"members": [{}, {"trainer": {"learning_rte": 1}}]}},
             "members.1.trainer: learning_rte is no option",
         ),
-        ({"adapter": {"members": [{"adapter": {"r": 7}}]}}, "members: 1 of them make one adapter of rank 7"),
+        ({"adapter": {"members": [{"adapter": {"r": 7}}]}}, "adapter.members.0.adapter.r: vLLM serves ranks 1, 8"),
         ({"adapter": {"members": [{"adapter": {"strength": 2}}]}}, "members.0.adapter.strength: it is of what"),
         ({"adapter": {"distil": {"adapter": {"r": 7}}}}, "adapter.distil.adapter.r: vLLM serves ranks 1, 8"),
         ({"adapter": {"distil": {"adapter": {"distil": {}}}}}, "adapter.distil.adapter.distil: it is of what is made"),
@@ -59,8 +62,8 @@ def refusal(folder: Path, data: Any) -> str:
         ),
         ({"adapter": {"members": [{"trainer": {"seed": "a"}}]}}, "adapter.members.0.trainer.seed: Input should be a"),
         ({"adapter": {"members": []}}, "adapter.members"),
-        ({"adapter": {"distil": None}}, "members: 3 of them, the default, make one adapter of rank 48, and"),
-        ({"adapter": {"r": 16, "members": 3}}, "members: 3 of them make one adapter of rank 48, and"),
+        ({"adapter": {"r": 1, "distil": None}}, "members: 4 of them, the default, make one adapter of rank 4, and"),
+        ({"adapter": {"members": 3, "distil": None}}, "members: 3 of them make one adapter of rank 48, and"),
         ({"adapter": {"use_dora": True}}, "vLLM does not serve DoRA"),
         ({"adapter": {"init_lora_weights": "pissa"}}, "init_lora_weights"),
         ({"adapter": {"modules_to_save": ["lm_head"]}}, "modules_to_save"),
@@ -187,14 +190,15 @@ def test_a_file_of_the_users_own_comes_before_the_carried_one(monkeypatch: pytes
     assert load_config("configs/tickets.yaml").name == "mine"
 
 
-def test_by_default_adapters_that_differ_teach_one_and_members_that_are_set_are_averaged() -> None:
+def test_by_default_four_adapters_teach_one() -> None:
     default = AdapterConfig(r=8)
     assert default.distil is not None
     assert (default.distil.copies, default.distil.champion) == (6, 1.0)
-    assert [(recipe.count, recipe.trainer.get("prompt_dropout")) for recipe in default.recipes] == [(1, None), (2, 0.3)]
-    assert default.served_rank == 8
+    assert (default.members, default.served_rank) == (4, 64)
     assert AdapterConfig.model_validate(default.model_dump(mode="json")) == default
-    averaged = AdapterConfig(r=8, members=4)
+    assert AdapterConfig(r=8, members=2).distil == default.distil
+    alone, averaged = AdapterConfig(r=8, members=1), AdapterConfig(r=8, distil=None)
+    assert (alone.distil, alone.served_rank) == (None, 8)
     assert (averaged.distil, averaged.served_rank) == (None, 32)
 
 
