@@ -6,6 +6,7 @@ found, and a version is created once.
 """
 
 from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,8 @@ def _log_adapter(base: str, trusts_code: bool, adapter_path: str) -> str:
     import mlflow
 
     model = load_adapter(load_base(base, trusts_code), adapter_path)
+    # MLflow has PEFT save it, which would put the base's own embeddings beside an adapter on them.
+    model.save_pretrained = partial(model.save_pretrained, save_embedding_layers=False)
     logged = mlflow.transformers.log_model(
         {"model": model, "tokenizer": load_tokenizer(base, trusts_code)},
         name="adapter",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tasks.adapters import WEIGHTS
 from tasks.db import State
+from tasks.fitting import save
 from tasks.live_metrics import find_or_create_experiment, find_or_create_run
-from tasks.register import _finished_run, _flatten, _take_over, _write_flips, hashes
+from tasks.register import _finished_run, _flatten, _log_adapter, _take_over, _write_flips, hashes
 from tests.conftest import Workload, traffic
 from tests.round_evidence import earlier_round, round_evidence
+from tests.tasks.tiny import tiny_base, tiny_model
 
 
 def test_a_version_is_tagged_with_the_suite_and_the_outcomes_that_it_was_judged_on() -> None:
@@ -68,3 +72,20 @@ def test_an_unfinished_run_is_taken_over_and_a_finished_one_is_found(workload: W
     whole = client.create_run(experiment, tags={"flywheel.round_key": "tickets/1", "flywheel.model_id": "m-1"})
     assert _finished_run(client, experiment, "tickets/1") == (whole.info.run_id, "m-1")
     assert _finished_run(client, experiment, "tickets/2") is None
+
+
+def test_an_adapter_on_the_embeddings_is_registered_as_it_was_gated(tmp_path: Path) -> None:
+    """MLflow saves it by PEFT's defaults, which would add the base's own embeddings."""
+    import mlflow
+    from peft import LoraConfig, get_peft_model
+
+    base = tiny_base(tmp_path / "base")
+    modules = ["q_proj", "embed_tokens", "lm_head"]
+    model = get_peft_model(tiny_model(), LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=modules))
+    adapter = save(model, tmp_path, str(base))
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = mlflow.create_experiment("adapters", artifact_location=(tmp_path / "artifacts").as_uri())
+    with mlflow.start_run(experiment_id=experiment):
+        logged = mlflow.get_logged_model(_log_adapter(str(base), False, str(adapter)))
+    copy = Path(mlflow.artifacts.download_artifacts(f"{logged.artifact_location}/peft/{WEIGHTS}"))
+    assert copy.read_bytes() == (adapter / WEIGHTS).read_bytes()
