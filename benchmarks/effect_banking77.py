@@ -11,7 +11,7 @@ times as many demonstrations, on all of production, and on that and the base's r
 rows of test.csv and the unseen failures. Nothing is chosen by the rows of test.csv; the settings were chosen on other
 splits of train.csv. Differences are paired by seed, with Student's intervals.
 
-About an hour and a half on two cores, five seeds at a time (`--jobs 5`); `--brief` leaves out the arms with some
+An hour and three quarters on two cores, five seeds at a time (`--jobs 5`); `--brief` leaves out the arms with some
 demonstrations.
 """
 
