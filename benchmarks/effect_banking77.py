@@ -103,7 +103,7 @@ def try_arm(arm: str, config: Config, world: World, seed: int, folder: Path) -> 
     """Train an arm's adapter and judge it."""
     begun = time.perf_counter()
     spec = make_spec(arm_config(arm, config, world, seed), freeze_rows(arm, world, seed, folder), folder)
-    adapter = run_child("tasks.train:main", spec, folder)["adapter_path"]
+    adapter = run_child("tasks.train_child:main", spec, folder)["adapter_path"]
     seconds = time.perf_counter() - begun
     right = judge(world.base, adapter, [*world.test, *world.unseen], folder)
     test, unseen = right[: len(world.test)], right[len(world.test) :]

@@ -42,7 +42,7 @@ def train(base: Path, folder: Path, seed: int) -> dict[str, Any]:
         "trusts_code": False, "max_length": MAX_LENGTH, "max_new_tokens": NEW_TOKENS, "adapter": ADAPTER, **ALONE,
         "trainer": options(seed).arguments(), "dpo": {}, "champion": None, "checkpoint_seconds": {"sft": 1e6},
     }  # fmt: skip
-    return run_child("tasks.train:main", spec, folder)
+    return run_child("tasks.train_child:main", spec, folder)
 
 
 def write_queue(path: Path, inputs: Iterator[str], adapters: dict[str, str | None]) -> Path:

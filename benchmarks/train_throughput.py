@@ -79,7 +79,7 @@ def ours(base: Path, rows: Path, folder: Path, seed: int) -> tuple[Run, int]:
     }
     begun = time.perf_counter()
     with Peak() as peak:
-        trained = run_child("tasks.train:main", spec, folder)["training"]
+        trained = run_child("tasks.train_child:main", spec, folder)["training"]
     whole = time.perf_counter() - begun
     losses = [loss for _, loss in trained["loss"]]
     return Run(trained["seconds"], whole, peak.bytes, losses), trained["trained_tokens"]

@@ -4,7 +4,6 @@ The loss is taken on the assistant's tokens alone, which the chat template marks
 otherwise on the CPU, by the same code.
 """
 
-import gc
 import json
 import shutil
 from pathlib import Path
@@ -15,61 +14,19 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from tasks.adapters import check_base
-from tasks.child import Progress, gpus, is_first, run_child, spin_when_alone
+from tasks.child import Progress, gpus, run_child
 from tasks.config import Config
 from tasks.costs import add_cost, bytes_of
 from tasks.db import Row, State
-from tasks.dpo import train_dpo
-from tasks.fitting import SUMMED, finished, key_of
 from tasks.live_metrics import LiveMetrics
 from tasks.methods import STAGES
-from tasks.parity import predicted
 from tasks.progress import ProgressBar
 from tasks.rounds import Round, held_row, note_gpus, record_evidence, writing
-from tasks.sft import train_sft
-from tasks.snapshots import read_conversations, read_snapshot
-
-
-def main(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Train in this process (the child); paths, hash, loss curve and counts. See `train` for the spec.
-
-    A stage that had been finished is not run again, and one that was interrupted goes on from its last checkpoint.
-    """
-    spin_when_alone()
-    rows = read_conversations(Path(spec["snapshot"]))
-    run = {"sft": train_sft, "dpo": train_dpo}
-    stages: dict[str, dict[str, Any]] = {}
-    adapter = None
-    for stage in spec["stages"]:
-        key = key_of(spec, stage)
-        stages[stage] = finished(spec, stage, key, progress) or run[stage](spec, key, rows, adapter, progress)
-        adapter = stages[stage]["adapter_path"]
-        gc.collect()  # a trainer holds itself; the base is not to be in memory twice
-    done = stages[spec["stages"][-1]]
-    return {
-        "adapter_path": done["adapter_path"],
-        "adapter_sha256": done["adapter_sha256"],
-        "probe": _probe(spec, done) if is_first() else [],
-        "training": _summary({stage: record["training"] for stage, record in stages.items()}, len(rows)),
-    }
-
-
-def _probe(spec: dict[str, Any], done: dict[str, Any]) -> list[dict[str, Any]]:
-    return predicted(spec["base"], Path(done["adapter_path"]), done["probe_rows"], spec["trusts_code"])
-
-
-def _summary(stages: dict[str, dict[str, Any]], rows: int) -> dict[str, Any]:
-    """The facts of a training as a whole, and of each of its stages."""
-    facts = list(stages.values())
-    sums = {name: sum(each.get(name, 0) for each in facts) for name in SUMMED}
-    said = [alarm for each in facts for alarm in each.get("alarms", [])]
-    first = {name: facts[0][name] for name in ("epochs", "device", "processes", "loss")}
-    resumed = max((each["resumed_from"] for each in facts if each["resumed_from"]), default=None)
-    return first | sums | {"rows": rows, "resumed_from": resumed, "alarms": said, "stages": stages}
+from tasks.snapshots import read_snapshot
 
 
 def train(config: Config, round_: Round, on_progress: Progress | None = None) -> dict[str, Any]:
-    """Train the round's adapter on its snapshot in a child process; see `main` for what is returned.
+    """Train the round's adapter on its snapshot in a child process; see `tasks.train_child.main` for what is returned.
 
     Raises:
         FlywheelError: the snapshot's rows are not those that were frozen, the champion is of another base, or training
@@ -117,7 +74,7 @@ def _run_child(config: Config, round_: Round, spec: dict[str, Any], tell: Progre
             if "earlier" not in message:
                 tell(**message)
 
-        return run_child("tasks.train:main", spec, Path(spec["folder"]), follow, gpus() or 1)
+        return run_child("tasks.train_child:main", spec, Path(spec["folder"]), follow, gpus() or 1)
 
 
 def make_spec(config: Config, snapshot: Path, folder: Path, champion: Row | None = None) -> dict[str, Any]:

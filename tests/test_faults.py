@@ -96,10 +96,10 @@ def test_a_training_that_meets_a_full_disk_goes_on_once_there_is_room(disk: Path
     spec = tiny_spec(disk / "round", base)
     filler = fill(disk, leave=150_000)
     with pytest.raises(FlywheelError, match=ONE_LINE):
-        run_child("tasks.train:main", spec, Path(spec["folder"]))
+        run_child("tasks.train_child:main", spec, Path(spec["folder"]))
     filler.unlink()
-    trained = run_child("tasks.train:main", spec, Path(spec["folder"]))
-    undisturbed = run_child("tasks.train:main", tiny_spec(tmp_path / "other", base), tmp_path / "other")
+    trained = run_child("tasks.train_child:main", spec, Path(spec["folder"]))
+    undisturbed = run_child("tasks.train_child:main", tiny_spec(tmp_path / "other", base), tmp_path / "other")
     assert trained["adapter_sha256"] == undisturbed["adapter_sha256"]
     assert not unfinished(disk)
 

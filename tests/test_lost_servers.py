@@ -87,7 +87,7 @@ def register_spec(folder: Path, uri: str) -> dict[str, Any]:
     base = tiny_base(folder / "base")
     spec = tiny_spec(folder / "round", base)
     spec["trainer"]["num_train_epochs"] = 1
-    trained = run_child("tasks.train:main", spec, folder / "round")
+    trained = run_child("tasks.train_child:main", spec, folder / "round")
     evidence = round_evidence(1, "promote")
     (folder / "snapshot").mkdir()
     snapshot = write_conversations(conversations(40), folder / "snapshot")

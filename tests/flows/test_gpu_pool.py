@@ -84,7 +84,7 @@ def test_a_lost_gpu_machine_costs_its_stage_and_not_the_round(up: Up, small_worl
     move_stage_deployment(up, ELSEWHERE)
     with worker(up, "first") as first:
         begun = up.run("run_round/tickets-round")
-        training = config.round_folder(1) / "train.spec.json"
+        training = config.round_folder(1) / "train_child.spec.json"
         up.wait_for(lambda: stage(config) == "train" and training.exists(), 240, up.logs)
         kill(first)
         failed = up.ended(begun, 240)  # nothing is heard of it for two minutes

@@ -40,7 +40,9 @@ def _kill_while_training(config: Config, config_file: Path) -> None:
     command = [sys.executable, "-m", "flows.cli", "run", "run_round", "--config", str(config_file)]
     runner = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True)
     try:
-        _wait_for(lambda: _stage(config) == "train" and (config.round_folder(1) / "train.spec.json").exists(), runner)
+        _wait_for(
+            lambda: _stage(config) == "train" and (config.round_folder(1) / "train_child.spec.json").exists(), runner
+        )
         children = _children(runner.pid)
         assert children, "training runs in a child process"
     finally:

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.checkpoints import MANIFEST, _step, last_whole, seal
 from tasks.child import run_child
-from tasks.train import main
+from tasks.train_child import main
 from tests.tasks.tiny import tiny_base, tiny_spec
 
 
@@ -58,7 +58,7 @@ def train_until(spec: dict[str, Any], step: int, stage: str = "sft") -> None:
             raise Killed
 
     with pytest.raises(Killed):
-        run_child("tasks.train:main", spec, Path(spec["folder"]), stop)
+        run_child("tasks.train_child:main", spec, Path(spec["folder"]), stop)
 
 
 def train(spec: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -13,7 +13,7 @@ from tasks.base_models import load_adapter, load_base
 from tasks.child import run_child
 from tasks.distil import FILE, Taught, keep, kept, teach, variants
 from tasks.prompt_dropout import IGNORED
-from tasks.train import main
+from tasks.train_child import main
 from tests.tasks.tiny import tiny_base, tiny_spec
 
 ROWS = st.lists(
@@ -124,7 +124,7 @@ def test_a_student_that_is_killed_goes_on_without_asking_the_members_again(tmp_p
             raise Killed
 
     with pytest.raises(Killed):
-        run_child("tasks.train:main", spec, tmp_path / "killed", stop)
+        run_child("tasks.train_child:main", spec, tmp_path / "killed", stop)
     notes: list[str] = []
     resumed = main(spec, lambda **told: notes.append(told["note"]) if "note" in told else None)
     assert any("Training goes on from" in note for note in notes)

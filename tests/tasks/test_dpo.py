@@ -11,7 +11,7 @@ import pytest
 from tasks.adapters import check_base
 from tasks.errors import FlywheelError
 from tasks.pair_checks import alarms
-from tasks.train import main
+from tasks.train_child import main
 from tasks.trainer_options import DpoConfig
 from tests.tasks.test_checkpoints import train, train_until
 from tests.tasks.tiny import conversations, tiny_base, tiny_spec

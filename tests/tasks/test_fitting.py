@@ -9,7 +9,7 @@ import pytest
 from tasks.adapters import WEIGHTS, adapter_sha256
 from tasks.errors import FlywheelError
 from tasks.fitting import save
-from tasks.train import main
+from tasks.train_child import main
 from tests.conftest import python
 from tests.tasks.tiny import Saved, conversations, tiny_base, tiny_spec
 

@@ -21,7 +21,7 @@ def test_two_processes_end_with_one_adapter_and_one_voice(tmp_path: Path, stages
     spec = tiny_spec(tmp_path / "round", tiny_base(tmp_path / "base"), rows, stages=stages)
     said: list[dict[str, Any]] = []
     result = run_child(
-        "tasks.train:main", spec, Path(spec["folder"]), lambda **message: said.append(message), processes=2
+        "tasks.train_child:main", spec, Path(spec["folder"]), lambda **message: said.append(message), processes=2
     )
     assert result["training"]["processes"] == 2
     assert result["training"]["stages"]["sft"]["steps"] == 20, "each step takes a batch from both"
@@ -38,7 +38,7 @@ def test_two_processes_are_taught_what_one_would_be(tmp_path: Path) -> None:
     """Each asks the voices about a part of the rows, and both end with all of it."""
     base = tiny_base(tmp_path / "base")
     member = tiny_spec(tmp_path / "member", base)
-    adapter = run_child("tasks.train:main", member, Path(member["folder"]))["adapter_path"]
+    adapter = run_child("tasks.train_child:main", member, Path(member["folder"]))["adapter_path"]
     spec = tiny_spec(tmp_path / "student", base, voices=[(adapter, 1.0), (None, 0.5)])
     notes: list[str] = []
     for processes in (1, 2):
@@ -59,7 +59,7 @@ def test_two_processes_are_taught_what_one_would_be(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_processes_end_with_one_student(tmp_path: Path) -> None:
     spec = student_spec(tmp_path / "round", tiny_base(tmp_path / "base"), champion=1.0)
-    result = run_child("tasks.train:main", spec, Path(spec["folder"]), processes=2)
+    result = run_child("tasks.train_child:main", spec, Path(spec["folder"]), processes=2)
     training = result["training"]["stages"]["sft"]
     assert (training["processes"], training["distilled"], training["steps"]) == (2, True, 10 + 10 + 30)
     student = [value for step, value in training["loss"] if step > 20]

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from tasks.adapters import WEIGHTS
-from tasks.train import main
+from tasks.train_child import main
 from tests.tasks.tiny import tiny_base, tiny_spec
 
 
