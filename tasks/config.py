@@ -141,6 +141,13 @@ class Config(Model):
         return self
 
     @model_validator(mode="after")
+    def _split_names_sources(self) -> "Config":
+        known = {source.name for source in self.sources}
+        if unknown := sorted(set(self.split.taught) - known):
+            raise ValueError(f"split.taught: there is no source {unknown[0]}; there are {', '.join(sorted(known))}")
+        return self
+
+    @model_validator(mode="after")
     def _method_fits(self) -> "Config":
         check_method(self.task, self.training_method, self.scorer, self.dpo)
         if self.candidates is not None:

@@ -56,6 +56,9 @@ class SplitConfig(Model):
     seed: int = 0
     unseen: HeldOut = Field(0.35, description="of production rows: failures and confirmed calls")
     anchor: HeldOut = Field(0.2, description="of given demonstrations")
+    taught: tuple[str, ...] = Field(
+        (), description="sources of what the base was taught: a model is no worse for not knowing these by heart"
+    )
     near_duplicate: float = Field(0.8, gt=0.0, le=1.0, description="Jaccard similarity of their runs of three words")
     near_meaning: float | None = Field(
         0.95, gt=0.0, le=1.0, description="cosine of texts of eight words or fewer; null: their words alone count"

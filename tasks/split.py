@@ -3,11 +3,14 @@
 Newcomers that are near-duplicates of one another get one side. It is that of the earlier rows beside them; one that
 has neighbours on another side is left out. Groups without earlier neighbours are drawn by hash, stratified (failures
 within their cluster), the largest going to `train`. What was drawn is never drawn again.
+
+What taught the base is no anchor: the base knows it by heart, and would be held to be better than any model that has to
+answer it as it answers what is new.
 """
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 Side = Literal["train", "unseen", "anchor", "none"]
-Kind = Literal["failure", "confirmed", "given"]
+Kind = Literal["failure", "confirmed", "taught", "given"]
 
 TWO_SIDES = "near-duplicates on two sides"
 # Of a group of near-duplicates, so many with different answers are trained on, and become cases of one tier. Where the
@@ -85,6 +88,14 @@ def crossings(pairs: Iterable[tuple[str, str]], sides: Mapping[str, Drawn]) -> l
         if len(found) == 2 and "train" in found and found[0] != found[1]:
             crossed |= {key for key in pair if sides[key].side in ("unseen", "anchor")}
     return sorted(crossed)
+
+
+def known_by_heart(pairs: Iterable[tuple[str, str]], sides: Mapping[str, Drawn], taught: Collection[str]) -> list[str]:
+    """Anchors that taught the base, or have a near-duplicate that did: they make no cases."""
+    groups = {sides[key].group_hash for key in taught if key in sides}
+    beside = {key for left, right in pairs for key, other in ((left, right), (right, left)) if other in taught}
+    anchors = {key: drawn.group_hash for key, drawn in sides.items() if drawn.side == "anchor"}
+    return sorted(key for key, group in anchors.items() if group in groups or key in beside)
 
 
 def _beside(pairs: Iterable[tuple[str, str]], sided: Mapping[str, Drawn]) -> defaultdict[str, set[str]]:
@@ -145,7 +156,7 @@ def _draw_groups(groups: Mapping[str, Sequence[Newcomer]], config: SplitConfig) 
 
 
 # A group that holds a failure is drawn as one: failures are what there is least of.
-_RANK: dict[Kind, int] = {"failure": 0, "confirmed": 1, "given": 2}
+_RANK: dict[Kind, int] = {"failure": 0, "confirmed": 1, "taught": 2, "given": 3}
 
 
 def _order(seed: int, group_hash: str) -> str:
@@ -159,7 +170,7 @@ def _sides(kind: Kind, groups: int, config: SplitConfig) -> list[Side]:
     anchor: it is there because the champion was right, so that any other model could only be worse on it.
     """
     side: Side = "anchor" if kind == "given" else "unseen"
-    share = config.anchor if kind == "given" else config.unseen
+    share = {"given": config.anchor, "taught": 0.0}.get(kind, config.unseen)
     held_out = min(round(share * groups), groups - 1)
     train: list[Side] = ["train"] * (groups - held_out)
     return train + [side] * held_out
@@ -172,23 +183,27 @@ def split(config: Config, round_: Round) -> dict[str, int]:
     """
     with State(config.database).transaction() as tx:
         old = {row["input_hash"]: _drawn(row) for row in tx.rows("list_sides")}
-        newcomers = [
-            Newcomer(row["input_hash"], row["kind"], row["stratum"])
-            for row in tx.rows("list_newcomers", pinned_seq=round_.pinned_seq)
-        ]
+        taught = {row["input_hash"] for row in tx.rows("list_taught_inputs", sources=list(config.split.taught))}
+        newcomers = [_newcomer(row, taught) for row in tx.rows("list_newcomers", pinned_seq=round_.pinned_seq)]
         pairs = [(row["left_hash"], row["right_hash"]) for row in tx.rows("list_near_duplicates")]
     proposed = propose(config, round_)
     drawn = draw_sides(newcomers, pairs, old, config.split)
-    crossed = crossings(pairs, old | drawn)
+    sides = old | drawn
+    crossed, known = crossings(pairs, sides), known_by_heart(pairs, sides, taught)
     with writing(config, round_, "split") as tx:
         if drawn:
             tx.load("insert_sides", _frame(drawn), round_id=round_.round_id)
         found = store(tx, config, proposed, round_.pinned_seq)
         tx.run("set_correction_uses", verified_by=list(config.suite.verified_by))
-        update_suite(tx, config, round_, crossed, COPIES)
+        update_suite(tx, config, round_, crossed, known, COPIES)
         counts = {row["side"]: row["inputs"] for row in tx.rows("count_sides", round_id=round_.round_id)}
         record_evidence(tx, round_, sides=counts, proposals=found)
     return counts
+
+
+def _newcomer(row: Row, taught: Collection[str]) -> Newcomer:
+    is_taught = row["kind"] == "given" and row["input_hash"] in taught
+    return Newcomer(row["input_hash"], "taught" if is_taught else row["kind"], row["stratum"])
 
 
 def _drawn(row: Row) -> Drawn:

@@ -36,6 +36,7 @@ SAME_GROUP = "in one group of near-duplicates with a row of the round's snapshot
 ON_RECORD = "on record as a near-duplicate of a row of the round's snapshot"
 SAME_WORDS = "near-duplicate, by its words, of a row of the round's snapshot"
 LEAKS = (SAME_INPUT, SAME_GROUP, ON_RECORD, SAME_WORDS)
+TAUGHT_THE_BASE = "it, or a near-duplicate, taught the base"  # and it is a case again should that have been wrong
 
 
 def suite_hash(cases: Iterable[Mapping[str, Any]]) -> str:
@@ -84,26 +85,32 @@ def in_snapshot(tx: Transaction, snapshot_hash: str | None) -> set[str]:
     return {row["case_id"] for row in tx.rows("list_cases_in_snapshot", snapshot_hash=snapshot_hash)}
 
 
-def update_suite(tx: Transaction, config: Config, round_: Round, crossed: Sequence[str], copies: int) -> None:
+def update_suite(
+    tx: Transaction, config: Config, round_: Round, crossed: Sequence[str], known: Sequence[str], copies: int
+) -> None:
     """Retire what does not hold any more, add the round's new cases, and bound each tier; on record as a version.
 
     Args:
         crossed: hashes of held-out inputs that turned out to be near-duplicates of training rows.
+        known: hashes of anchors that the base knows by heart. Should that turn out to be wrong, they are cases again.
         copies: so many cases of a group of near-duplicates, at most, are in a tier.
     """
     window = {"round_id": round_.round_id, "pinned_seq": round_.pinned_seq}
     trusted = list(config.suite.verified_by)
-    tx.run("retire_crossing_cases", hashes=list(crossed), reason=NEAR_TRAINING, round_id=round_.round_id)
+    for hashes, reason in ((crossed, NEAR_TRAINING), (known, TAUGHT_THE_BASE)):
+        tx.run("retire_held_out_cases", hashes=list(hashes), reason=reason, round_id=round_.round_id)
     tx.run("retire_excluded_cases", verified_by=trusted, **window)
     tx.run(
         "insert_regression_cases",
-        copies=copies, verified_by=trusted, leaked=[NEAR_TRAINING, *LEAKS], beyond_bound=list(BEYOND_BOUND), **window,
+        copies=copies, verified_by=trusted, known=list(known), leaked=[NEAR_TRAINING, *LEAKS],
+        beyond_bound=list(BEYOND_BOUND), **window,
     )  # fmt: skip
     if config.task == "better_answer":
         tx.run(
             "insert_preference_cases",
             copies=copies,
             verified_by=trusted,
+            known=list(known),
             leaked=[NEAR_TRAINING, *LEAKS, *BEYOND_BOUND],
             **window,
         )

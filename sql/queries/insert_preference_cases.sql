@@ -1,7 +1,8 @@
--- Parameters: $round_id, $pinned_seq, $copies, $verified_by (patterns of producers), $leaked (reasons that cases were
--- retired for). New cases of a workload whose answers are only better or worse: held-out inputs of preferences that stand
--- and that a trusted producer gave, one an input, and no more than `copies` of a group of near-duplicates. What is expected
--- is what was preferred; nothing is compared with it by its words.
+-- Parameters: $round_id, $pinned_seq, $copies, $verified_by (patterns of producers), $known (inputs that the base knows by
+-- heart, by hash), $leaked (reasons that cases were retired for). New cases of a workload whose answers are only better or
+-- worse: held-out inputs of preferences that stand, that a trusted producer gave and that the base does not know by heart,
+-- one an input, and no more than `copies` of a group of near-duplicates. What is expected is what was preferred; nothing is
+-- compared with it by its words.
 insert into regression_cases by name
 with preferred as (
     select
@@ -13,6 +14,7 @@ with preferred as (
     where preferences.ingest_seq <= $pinned_seq
       and sides.side = 'anchor'
       and details.degree is distinct from 0
+      and preferences.input_hash not in (select unnest($known))
       and preferences.content_hash not in (select content_hash from opposite_preferences where reason is not null)
       and exists (
           select 1 from (select unnest($verified_by) as pattern) as trusted where preferences.producer glob pattern

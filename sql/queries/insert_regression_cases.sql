@@ -1,9 +1,10 @@
--- Parameters: $round_id, $pinned_seq, $copies, $verified_by (patterns of producers), $leaked and $beyond_bound (reasons
--- that cases were retired for). New cases, one a group of near-duplicates and answer, and no more than `copies` of a group
--- in one tier: fixed for corrections that are trained on, unseen for held-out production rows, anchor for held-out given
--- demonstrations. A held-out case needs a trusted producer behind its answer. What is withheld from training is no fixed
--- case, and no case at all where its answer is in doubt. A case whose answer stands again, after it was doubted or taken
--- back, is another version of it; what was too near to training rows never comes back, nor does what was too much.
+-- Parameters: $round_id, $pinned_seq, $copies, $verified_by (patterns of producers), $known (inputs that the base knows by
+-- heart, by hash), $leaked and $beyond_bound (reasons that cases were retired for). New cases, one a group of
+-- near-duplicates and answer, and no more than `copies` of a group in one tier: fixed for corrections that are trained on,
+-- unseen for held-out production rows, anchor for held-out given demonstrations that the base does not know by heart. A
+-- held-out case needs a trusted producer behind its answer. What is withheld from training is no fixed case, and no case
+-- at all where its answer is in doubt. A case whose answer stands again, after it was doubted or taken back, is another
+-- version of it; what was too near to training rows never comes back, nor does what was too much.
 insert into regression_cases by name
 with candidates as (
     select
@@ -21,6 +22,7 @@ with candidates as (
     where signals.excluded_because is null
       and (withheld.signal_id is null or (not withheld.is_wrong and sides.side <> 'train'))
       and (verified.signal_id is not null or sides.side = 'train')
+      and input_hash not in (select unnest($known))
       and input_hash not in (
           select input_hash from regression_cases where list_contains($leaked, retired_because)
       )

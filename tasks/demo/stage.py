@@ -3,12 +3,13 @@
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from tasks.child import Progress, run_child
 from tasks.config import Config
 from tasks.db import State, require_state
-from tasks.demo.worlds import World
+from tasks.demo.worlds import Record, World
 from tasks.promote import champion
 from tasks.rounds import read_evidence
 
@@ -51,7 +52,10 @@ def prepare_base(config: Config, world: World, on_progress: Progress) -> Path:
 
 
 def make_traffic(config: Config, world: World, number: int, on_progress: Progress) -> Path:
-    """Let the champion answer window `number` (from 1), have it reviewed, and write the source's file."""
+    """Let the champion answer window `number` (from 1), have it reviewed, and write the source's file.
+
+    With the first one comes what exists beside the traffic, and, in a source's file of its own, what taught the base.
+    """
     path = config.folder / "traffic" / f"window-{number}.jsonl"
     if path.is_file():
         return path
@@ -61,7 +65,9 @@ def make_traffic(config: Config, world: World, number: int, on_progress: Progres
     records = window.review(outputs, version or "base")
     if number == 1:
         records = [*world.given, *records]
-    _write(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+        if world.taught:
+            _write(config.folder / "taught" / "base.jsonl", _lines(world.taught))
+    _write(path, _lines(records))
     return path
 
 
@@ -102,6 +108,10 @@ def test_accuracy(config: Config, world: World, on_progress: Progress) -> dict[s
         outputs = answers(config, prompts, adapter, on_progress)
         found[name] = sum(score.is_right for score in score_all(config, outputs, truths)) / len(truths)
     return found
+
+
+def _lines(records: Iterable[Record]) -> str:
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
 def _write(path: Path, text: str) -> None:

@@ -169,6 +169,11 @@ def test_a_blend_that_contradicts_itself_is_refused(tmp_path: Path, blend: dict[
     assert expected in said and "blend" in said
 
 
+def test_a_split_that_names_no_source_is_refused(tmp_path: Path) -> None:
+    said = refusal(tmp_path, VALID | {"split": {"taught": ["production", "elsewhere"]}})
+    assert "split.taught: there is no source elsewhere; there are production" in said
+
+
 def test_a_blend_may_take_all_demonstrations(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(VALID | {"blend": {"demonstrations_per_correction": "all"}}), encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import combinations, pairwise
 
 import pytest
@@ -16,13 +17,14 @@ from tasks.data_options import SplitConfig
 from tasks.duplicates import jaccard, near_duplicates, shingles
 from tasks.records import user_text
 from tasks.screen import screen
-from tasks.split import COPIES, TWO_SIDES, Drawn, Kind, Newcomer, Side, crossings, draw_sides, split
-from tests.conftest import Record, Workload, correction, demonstration, distinct, inference, thumb, traffic
+from tasks.split import COPIES, TWO_SIDES, Drawn, Kind, Newcomer, Side, crossings, draw_sides, known_by_heart, split
+from tasks.suite import TAUGHT_THE_BASE
+from tests.conftest import Record, Workload, correction, demonstration, distinct, inference, make_config, thumb, traffic
 
 CONFIG = SplitConfig()
 HELD_OUT = ("unseen", "anchor")
 KEYS = [f"k{n}" for n in range(10)]
-KINDS: tuple[Kind, ...] = ("failure", "confirmed", "given")
+KINDS: tuple[Kind, ...] = ("failure", "confirmed", "taught", "given")
 
 newcomers = st.lists(
     st.builds(Newcomer, st.sampled_from(KEYS), st.sampled_from(KINDS), st.sampled_from(["", "c001"])),
@@ -192,7 +194,9 @@ def test_in_each_stratum_the_share_that_is_held_out_is_the_configs_however_it_ar
     sides = by_round(arriving, [], config, rng)[-1]
     for (kind, stratum), counts in sizes.items():
         own = [drawn.side for key, drawn in sides.items() if arriving[key][1:] == (kind, stratum)]
-        held_out, share = ("anchor", config.anchor) if kind == "given" else ("unseen", config.unseen)
+        held_out, share = {"given": ("anchor", config.anchor), "taught": ("train", 1.0)}.get(
+            kind, ("unseen", config.unseen)
+        )
         assert set(own) <= {"train", held_out}
         assert abs(own.count(held_out) - share * sum(counts)) <= 0.5 * len(counts) + 1e-9
 
@@ -217,6 +221,7 @@ def test_shares_are_those_of_the_config() -> None:
     assert shares(many(1000, "failure")) == {"train": 0.65, "unseen": 0.35, "anchor": 0.0}
     assert shares(many(1000, "given")) == {"train": 0.8, "unseen": 0.0, "anchor": 0.2}
     assert shares(many(1000, "confirmed")) == {"train": 0.65, "unseen": 0.35, "anchor": 0.0}
+    assert shares(many(1000, "taught")) == {"train": 1.0, "unseen": 0.0, "anchor": 0.0}
 
 
 def test_shares_hold_within_each_cluster() -> None:
@@ -255,6 +260,33 @@ def test_only_held_out_rows_beside_training_rows_cross() -> None:
     assert crossings([("a", "b")], sides) == ["b"]
     assert crossings([("c", "a")], sides) == ["c"]
     assert crossings([("b", "c"), ("a", "d"), ("a", "zz"), ("a", "a")], sides) == []
+
+
+@settings(max_examples=150, deadline=None)
+@given(newcomers, links, old_sides, st.sets(st.sampled_from(KEYS)))
+def test_no_anchor_that_counts_taught_the_base_or_is_near_what_did(
+    found: list[Newcomer], pairs: list[tuple[str, str]], old: dict[str, Drawn], told_later: set[str]
+) -> None:
+    found = only_new(found, old)
+    taught = told_later | {newcomer.input_hash for newcomer in found if newcomer.kind == "taught"}
+    drawn = draw_sides(found, pairs, old, CONFIG)
+    sides = old | drawn
+    known = known_by_heart(pairs, sides, taught)
+    assert {key for key in taught & sides.keys() if sides[key].side == "anchor"} <= set(known)
+    anchors = {key for key, value in sides.items() if value.side == "anchor"} - set(known)
+    assert not [pair for pair in pairs if anchors.intersection(pair) and taught.intersection(pair)]
+    assert {sides[key].side for key in known} <= {"anchor"}
+    assert not [key for key in taught - told_later if (drawn[key].side, drawn[key].reason) == ("anchor", "drawn")]
+
+
+def test_what_is_like_a_row_that_taught_the_base_is_trained_on_and_what_failed_is_drawn_all_the_same() -> None:
+    alike = {"t": "taught", "g": "given"}
+    found = [Newcomer(key, kind, "") for key, kind in alike.items()] + many(200, "given")
+    drawn = draw_sides(found, [("g", "t")], {}, SplitConfig(anchor=0.99))
+    assert [drawn[key].side for key in alike] == ["train", "train"]
+    failures = [*many(10, "failure"), *many(10, "taught", prefix="t")]
+    drawn = draw_sides(failures, [(f"n{n:04}", f"t{n:04}") for n in range(10)], {}, SplitConfig(unseen=0.5))
+    assert Counter(value.side for value in drawn.values()) == {"train": 10, "unseen": 10}
 
 
 def noisy(rng: random.Random, prefix: str, kinds: int, rows: int) -> list[Record]:
@@ -388,6 +420,38 @@ def test_a_viral_text_that_is_held_out_is_a_few_cases(workload: Workload) -> Non
         "select count(*) from regression_cases join sides using (input_hash) where group_hash = ?", held_out
     )
     assert in_group == COPIES
+
+
+def test_what_taught_the_base_is_no_anchor_from_the_round_on_that_says_so(workload: Workload) -> None:
+    """Demonstrations of two sources; then one is said to have taught the base, and then that this was wrong."""
+
+    def anchors(number: int, *taught: str) -> Counter[str]:
+        sources = [{"name": name, "path": str(workload.folder / "traffic" / f"{name}-*")} for name in ("gold", "old")]
+        here = replace(
+            workload, config=make_config(workload.folder, sources=sources, split={"taught": taught, "anchor": 0.5})
+        )
+        for name in ("gold", "old"):
+            here.write(f"{name}-{number}", traffic(0, given=20, prefix=f"{name}{number}"))
+        here.collect()
+        here.close(here.to_split())
+        cases = here.rows("select source, retired_because from regression_cases where retired_round is null")
+        return Counter(case["source"] for case in cases)
+
+    first = anchors(1)
+    assert first.total() == 20
+    assert anchors(2, "old") == {"gold": first["gold"] + 10}
+    retired = workload.rows(
+        "select source, retired_round, retired_because from regression_cases where retired_round > 0"
+    )
+    assert Counter(tuple(row.values()) for row in retired) == {("old", 2, TAUGHT_THE_BASE): first["old"]}
+    trained = (
+        "select count(*) from sides join demonstrations using (input_hash) where side = 'train' and source = 'old'"
+    )
+    assert workload.value(trained) == 20 - first["old"] + 20
+    third = anchors(3)
+    assert third.total() == 20 + 10 + 20
+    assert third["old"] >= first["old"]
+    assert workload.value("select count(*) from regression_cases where case_id like '%@3'") == first["old"]
 
 
 def second_round(workload: Workload, records: list[Record]) -> None:

@@ -1,4 +1,4 @@
--- Parameters: $hashes (list), $reason, $round_id. Held-out cases that turned out to be near-duplicates of training rows.
+-- Parameters: $hashes (list), $reason, $round_id. Held-out cases of these inputs.
 update regression_cases
 set retired_round = $round_id, retired_because = $reason
 where retired_round is null
