@@ -1,6 +1,8 @@
 """The supervised stage: one adapter, or several (members) that are averaged or that teach another what they say."""
 
 import gc
+import math
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -48,7 +50,8 @@ def train_sft(
     specs = [_member_spec(spec, number) for number in range(len(spec["members"]))]
     if (len(specs), spec["strength"], spec["distil"]) == (1, 1.0, None):
         return _train_one(specs[0] | {"folder": spec["folder"]}, key, rows, progress)
-    told = _InParts(progress, len(specs) + (spec["distil"] is not None))
+    parts = specs if spec["distil"] is None else [*specs, spec["distil"]]
+    told = _InParts(progress, [planned_steps(part, len(rows)) for part in parts])
     members = [_train_part(own, rows, told) for own in specs]
     if spec["distil"] is None:
         return _average(spec, key, members, members)
@@ -83,26 +86,36 @@ def _student_spec(spec: dict[str, Any], members: list[dict[str, Any]]) -> dict[s
     return own | {"folder": str(Path(spec["folder"]) / "student"), "voices": voices}
 
 
+def planned_steps(spec: dict[str, Any], rows: int) -> int:
+    """How many steps a training of so many rows will have, as Transformers counts them for one process, unpacked."""
+    trainer = spec["trainer"]
+    if (steps := trainer.get("max_steps", -1)) > 0:
+        return int(steps)
+    batches = math.ceil(rows * spec.get("copies", 1) / trainer["per_device_train_batch_size"])
+    updates = math.ceil(batches / trainer.get("gradient_accumulation_steps", 1))
+    return math.ceil(trainer["num_train_epochs"] * updates)
+
+
 class _InParts:
     """Progress of several trainings, one after another, as if they were one.
 
-    How many steps those to come have is not known before they begin: they are taken to have as many as the one that
-    is under way.
+    How many steps those to come really have is not known before they begin: it is taken to be as much more or less than
+    `planned`, the number of each, as it is of the one that is under way.
     """
 
-    def __init__(self, progress: Progress, parts: int) -> None:
-        self.progress, self.parts, self.behind = progress, parts, 0
+    def __init__(self, progress: Progress, planned: Sequence[int]) -> None:
+        self.progress, self.planned, self.behind = progress, list(planned), 0
 
     def __call__(self, **message: Any) -> None:
         """Tell of the part that is under way."""
         if "steps" in message:
-            total = self.behind + self.parts * message["steps"]
-            message |= {"step": self.behind + message["step"], "steps": total}
+            ahead = round(sum(self.planned) / self.planned[0] * message["steps"])
+            message |= {"step": self.behind + message["step"], "steps": self.behind + ahead}
         self.progress(**message)
 
     def end_part(self, steps: int) -> None:
         """A part of so many steps is over."""
-        self.behind, self.parts = self.behind + steps, self.parts - 1
+        self.behind, self.planned = self.behind + steps, self.planned[1:]
 
 
 def _train_one(spec: dict[str, Any], key: str, rows: list[dict[str, Any]], progress: Progress) -> dict[str, Any]:

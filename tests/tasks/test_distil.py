@@ -107,7 +107,8 @@ def test_the_student_learns_what_the_members_say_together(tmp_path: Path, monkey
     assert away(made["adapter_path"]) == pytest.approx(away(student), abs=1e-5)
     assert made["training"]["steps"] == 20 + 20 + 60
     assert not (tmp_path / "run" / "student" / FILE).exists()
-    assert steps[0][0] < steps[-1][0] <= steps[-1][1]
+    assert [step for step, _ in steps] == sorted(step for step, _ in steps)
+    assert {planned for _, planned in steps} == {100}
 
 
 class Killed(Exception):
