@@ -149,7 +149,7 @@ def _scarce(tally: Tally, config: GateConfig) -> Iterator[Finding]:
     for name, counts in parts.items():
         if (there := _units(counts)) < config.min_cases:
             share = Share(count=there, of=config.min_cases)
-            yield Finding("cases", "open", name, share=share, more={name: config.min_cases - there})
+            yield Finding("cases", "open", name, share=share, more={f"cases in {name}": config.min_cases - there})
 
 
 def _superiority(tally: Tally, config: GateConfig) -> Finding:

@@ -15,6 +15,12 @@ ORDER = ("failed", "open", "passed")
 SHOWN_PLACES = 3
 MIN_PROMPTED = 5
 FIXED_BY_PROMPT = 0.75
+_MORE_CASES = {  # where those of each set come from
+    "the failure stratum": "correct more of production's failures",
+    "the success stratum": "confirm more right answers, or give demonstrations that no model was trained on",
+    "anchor": "give demonstrations that no model was trained on",
+    "the suite": "collect more preferences and corrections",
+}
 SHOWN_ID = 12  # of an id that is a hash; the beginning of one is enough for every command
 
 
@@ -52,7 +58,7 @@ def remarks(decision: Decision, tally: Tally) -> list[str]:
 
 def _cases(finding: Finding) -> str:
     share = finding.share or Share()
-    return f"only {share.count} cases in {finding.subject}, {share.of} are needed"
+    return f"only {share.count} cases in {finding.subject}, {share.of} are needed: {_MORE_CASES[finding.subject]}"
 
 
 def _superiority(finding: Finding) -> str:

@@ -87,7 +87,18 @@ def test_too_few_cases_are_never_promoted_on(scarce: str) -> None:
     parts = {"failure": counts(400, 0, 1000), "success": counts(0, 0, 800)} | {scarce: counts(0, 0, 29)}
     decision = judged(production=production(**parts))
     assert decision.verdict == "hold"
-    assert any("only 29 cases" in reason and "30 are needed" in reason for reason in reasons(decision.findings))
+    advice = {"failure": "correct more", "success": "confirm more right answers"}[scarce]
+    assert any(
+        f"only 29 cases in the {scarce} stratum, 30 are needed: {advice}" in reason
+        for reason in reasons(decision.findings)
+    )
+
+
+def test_without_anchor_it_is_said_where_anchors_come_from() -> None:
+    said = reasons(judged(anchor=counts(0, 0, 12), success_from="unseen").findings)
+    assert any(
+        "12 cases in anchor, 30 are needed: give demonstrations that no model was trained on" in each for each in said
+    )
 
 
 def test_an_empty_suite_is_held() -> None:
