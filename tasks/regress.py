@@ -62,8 +62,14 @@ class Frozen:
     trained_on: Mapping[str, set[str]]
 
 
-def regress(config: Config, round_: Round, on_progress: Progress | None = None) -> dict[str, Any]:
+def regress(
+    config: Config, round_: Round, on_progress: Progress | None = None, on_judged: Progress = lambda done, total: None
+) -> dict[str, Any]:
     """Run the suite as of this round on all roles and store each case's outcome; the facts of it.
+
+    Args:
+        on_progress: told of the answers as they come.
+        on_judged: told how many of all answers are judged, some thousand more each time.
 
     Raises:
         FlywheelError: an adapter is not the one that was recorded or belongs to another base, or see
@@ -92,7 +98,7 @@ def regress(config: Config, round_: Round, on_progress: Progress | None = None) 
     note_gpus(config, round_, "regress", 0 if config.engine.address else min(1, gpus()))
     answered = run_child("tasks.answering:main", spec_of(config, files, models, probes, served), folder, on_progress)
     agreed = answered.pop("logprob_agreement")
-    judged, evidence = _judge_all(config, round_, files, models, rows, frozen)
+    judged, evidence = _judge_all(config, round_, files, models, rows, frozen, on_judged)
     facts = answered | _facts(config, files, models, chosen, served) | {"reused": known}
     with writing(config, round_, "regress") as tx:
         tx.run("delete_case_results", round_id=round_.round_id)
@@ -197,7 +203,13 @@ def spec_of(
 
 
 def _judge_all(
-    config: Config, round_: Round, files: Files, models: Mapping[str, Model], rows: int, frozen: Frozen
+    config: Config,
+    round_: Round,
+    files: Files,
+    models: Mapping[str, Model],
+    rows: int,
+    frozen: Frozen,
+    on_judged: Progress,
 ) -> tuple[list[Path], dict[str, Any]]:
     """Judge the suite, some cases at a time, into Parquet files of the columns of case_results; with what the scorer
     adds to the evidence.
@@ -219,6 +231,7 @@ def _judge_all(
         known_by = answers.select("role", "case_id", "answered_by", "tokens")
         judged.join(known_by, on=["role", "case_id"], how="left").write_parquet(path)
         paths, found = [*paths, path], found + judged.height
+        on_judged(found, rows)
     if found != rows:
         raise FlywheelError(f"{rows - found} of {rows} answers of the suite are missing; run the round again")
     return paths, judge_evidence(config, round_.pinned_seq, verdicts)
@@ -294,7 +307,11 @@ def regress_task(config: Config, round_: Round) -> None:
         bar.show(done, total, f"{done:,} of {total:,} answers")
         logger.info("%d of %d answers", done, total)
 
-    made = regress(config, round_, show)
+    def show_judged(done: int, total: int) -> None:
+        bar.show(done, total, f"{done:,} of {total:,} answers judged")
+        logger.info("%d of %d answers judged", done, total)
+
+    made = regress(config, round_, show, show_judged)
     if not made["cases"]:
         logger.warning("The suite has no case yet, so the gate has nothing to go by: see split.unseen and split.anchor")
     logger.info(

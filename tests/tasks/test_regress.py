@@ -159,8 +159,10 @@ def test_each_role_is_asked_its_cases_and_each_answer_is_kept_with_its_length(
     tmp_path: Path, adapter: Path, engine: Fake
 ) -> None:
     workload, round_ = to_regress(tmp_path / "w", adapter)
-    made = regress.regress(workload.config, round_)
+    judged: list[tuple[int, int]] = []
+    made = regress.regress(workload.config, round_, on_judged=lambda *told: judged.append(told))
     assert made["cases"] > 15
+    assert judged == [(2 * made["cases"] + 3,) * 2], "what takes long with a judge is told, too"
     assert results(workload) == {"champion": made["cases"], "challenger": made["cases"], "champion_again": 3}
     assert workload.value("select count(*) from case_results where tokens = 3 and answered_by is not null") == sum(
         results(workload).values()
