@@ -15,6 +15,7 @@ ORDER = ("failed", "open", "passed")
 SHOWN_PLACES = 3
 MIN_PROMPTED = 5
 FIXED_BY_PROMPT = 0.75
+BY_HEART = 0.2  # so many of the mistakes that it makes elsewhere: the champion may know such rows by heart
 _MORE_CASES = {  # where those of each set come from
     "the failure stratum": "correct more of production's failures",
     "the success stratum": "confirm more right answers, or give demonstrations that no model was trained on",
@@ -42,6 +43,11 @@ def remarks(decision: Decision, tally: Tally) -> list[str]:
     found = []
     if decision.verdict == "reject" and tally.lost_in:
         found.append(f"what got worse is mostly in {', '.join(_places(tally.lost_in))}")
+    if _is_by_heart(decision, tally):
+        found.append(
+            f"the champion gets {tally.anchor_champion:.0%} of anchor right, and {tally.champion_accuracy:.0%} of "
+            f"production: if those demonstrations taught it, name their source in split.taught"
+        )
     if tally.flaky.count:
         found.append(
             f"{tally.flaky.count} of {tally.flaky.of} cases were answered differently when the champion was asked "
@@ -54,6 +60,13 @@ def remarks(decision: Decision, tally: Tally) -> list[str]:
                 f"{part.cases} unseen failures right, the challenger {part.challenger}"
             )
     return found
+
+
+def _is_by_heart(decision: Decision, tally: Tally) -> bool:
+    """Whether anchor speaks against the challenger, and the champion makes far fewer mistakes there than elsewhere."""
+    anchor = next((finding for finding in decision.findings if finding.rule == "anchor"), None)
+    wrong = 1.0 - tally.anchor_champion
+    return anchor is not None and anchor.state != "passed" and wrong <= BY_HEART * (1.0 - tally.champion_accuracy)
 
 
 def _cases(finding: Finding) -> str:

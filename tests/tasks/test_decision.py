@@ -94,6 +94,18 @@ def test_too_few_cases_are_never_promoted_on(scarce: str) -> None:
     )
 
 
+def test_an_anchor_that_the_champion_may_know_by_heart_is_pointed_out() -> None:
+    def said(**changes: Any) -> list[str]:
+        tally = Tally(**GOOD | changes)
+        return [each for each in remarks(decide(tally, CONFIG), tally) if "split.taught" in each]
+
+    lost = {"anchor": counts(0, 50, 1000), "anchor_challenger": 0.94}
+    [found] = said(**lost, anchor_champion=0.99)
+    assert found.startswith("the champion gets 99% of anchor right, and 80% of production")
+    assert not said(**lost, anchor_champion=0.9), "half the mistakes that it makes elsewhere is nothing odd"
+    assert not said(anchor_champion=0.99), "where anchor speaks against nobody it is of no interest"
+
+
 def test_without_anchor_it_is_said_where_anchors_come_from() -> None:
     said = reasons(judged(anchor=counts(0, 0, 12), success_from="unseen").findings)
     assert any(
