@@ -1,6 +1,6 @@
 """A round that waits for a person: the form in Prefect's UI, and the runs that find such a round."""
 
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +19,9 @@ from tasks.errors import FlywheelError
 from tasks.markdown import escape
 from tasks.records import now
 from tasks.rounds import read_evidence
+
+# Prefect fails a suspended run when its time is over: it gets longer than its round, for the next run to end both.
+TIME_TO_END = timedelta(days=7)
 
 
 class Decision(RunInput):
@@ -56,7 +59,7 @@ def wait(config: Config, asked: Row) -> dict[str, Any]:
 def _ask(config: Config, asked: Row) -> dict[str, Any]:
     """Suspend this run until a person has decided; once it is resumed, end the round as was decided."""
     round_id = asked["round_id"]
-    seconds = max(1, int((asked["expires_at"] - now()).total_seconds()))
+    seconds = max(1, int((asked["expires_at"] - now() + TIME_TO_END).total_seconds()))
     form = Decision.with_initial_data(description=_question(config, round_id, asked))
     given = suspend_flow_run(wait_for_input=form, timeout=seconds, key=f"round-{round_id}")
     try:
@@ -64,6 +67,18 @@ def _ask(config: Config, asked: Row) -> dict[str, Any]:
     except FlywheelError as error:  # it was decided elsewhere, or too late: the round says how it ended
         get_run_logger().warning("%s", error)
     settle(config)
+    return read_evidence(config, round_id)[0]
+
+
+def settled(config: Config) -> dict[str, Any] | None:
+    """End the round that waited for a person and waits no more, and the run that is suspended for it; its evidence.
+
+    None where there is no such round.
+    """
+    if (round_id := settle(config)) is None:
+        return None
+    if problem := resume(config, round_id, False, "rule:expiry", "the round has ended"):
+        get_run_logger().warning("The run that waits for round %d was not ended: %s", round_id, problem)
     return read_evidence(config, round_id)[0]
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from flows.approval import mend_serving, resumed, wait
+from flows.approval import mend_serving, resumed, settled, wait
 from flows.artifacts import publish_blend, publish_clusters, publish_shadow, publish_verdict
 from flows.collect_failures import collect_task
 from flows.logs import shorten_known_errors
 from flows.names import name_of_run, rename_run, round_title
 from flows.round_page import publish_round
-from tasks.approve import settle, waiting
+from tasks.approve import waiting
 from tasks.budget import hold_before_start, next_stage
 from tasks.case_scores import check_scorer
 from tasks.config import Config, RoundRequest, check_base_folder, check_base_model, load_config
@@ -37,14 +37,14 @@ def run_round(request: RoundRequest) -> dict[str, Any] | None:
     check_base_folder(config)
     collect_task(config)
     mend_serving(config)
-    if (settled := settle(config)) is not None:
-        publish_round(read_evidence(config, settled)[0], config)
+    if (ended := settled(config)) is not None:
+        publish_round(ended, config)
     if (asked := waiting(config)) is not None:
         return wait(config, asked)
     minimum = request.min_corrections or config.blend.min_corrections
     if not has_work(config, minimum):
         get_run_logger().info("Fewer than %d new corrections and retractions: no round is opened", minimum)
-        return read_evidence(config, settled)[0] if settled else None
+        return ended
     check_base_model(config)
     check_scorer(config)
     if (held := hold_before_start(config, request.requested_by)) is not None:

@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import duckdb
 import pytest
 
 from tasks.db import State
@@ -83,6 +85,16 @@ def state_of(flow_run: UUID) -> str:
     return str(state.name if state else None)
 
 
+def fails_in(flow_run: UUID) -> timedelta:
+    """After what time Prefect lets a suspended run fail."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(flow_run).state
+    assert state is not None and state.state_details.pause_timeout is not None
+    return state.state_details.pause_timeout - datetime.now(UTC)
+
+
 def resume(flow_run: UUID, given: dict[str, Any]) -> str:
     from prefect.client.orchestration import get_client
 
@@ -133,3 +145,20 @@ def test_a_decision_at_the_command_line_ends_the_round_and_the_suspended_run(
     assert [(each["stage"], each["verdict"]) for each in read_evidence(workload.config)] == [("closed", "hold")]
     late = run_command("approve", "1", "--by", "maria", "--reason", "it is fine", "--config", str(file))
     assert late.returncode == 1 and "round 1 was rejected by person:jan" in late.stderr
+
+
+def test_where_nobody_answers_the_next_run_holds_the_round_and_ends_the_suspended_run(
+    judged: tuple[Workload, Path], deployment: UUID
+) -> None:
+    workload, _ = judged
+    asking, nightly = start(deployment), start(deployment)
+    assert execute(asking) == "Suspended"
+    assert fails_in(asking) > timedelta(hours=workload.config.promotion.expires_hours, days=1)
+    with duckdb.connect(str(workload.config.database)) as connection:
+        connection.execute("update approvals set expires_at = asked_at")
+    assert execute(nightly) == "Completed"
+    [found] = read_evidence(workload.config)
+    assert (found["stage"], found["verdict"], found["approval"]["decision"]) == ("closed", "hold", "expired")
+    assert state_of(asking) == "Resuming"
+    assert execute(asking) == "Completed"
+    assert (read_evidence(workload.config), champion(workload.config)) == ([found], None)
