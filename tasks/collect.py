@@ -9,7 +9,7 @@ import os
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -38,9 +38,14 @@ if TYPE_CHECKING:
 PIECE_ROWS = 65_536  # rows that are typed and redacted at a time
 CORES = min(4, os.cpu_count() or 1)
 WORKERS = CORES + 1  # threads that type; one of them waits for redaction
+PASSES = 3  # that are begun before others have come in between too often
 REDACTORS = max(1, CORES // 2)  # processes that redact
 CONFLICTING = ("inferences", "demonstrations", "preferences")
 BOOKKEEPING = ("position", "part", "row", "source", "content_hash", "key")
+
+
+class _OvertakenError(Exception):
+    """Another pass has ended since this one began, so that its cursors and its place hold no more."""
 
 
 @dataclass(frozen=True)
@@ -218,13 +223,22 @@ def _text(raw: str | bytes) -> str:
 def collect(config: Config, on_progress: Show | None = None) -> Collected:
     """One pass over all sources; the counts of what became of each record that was read.
 
+    Where another pass ends in the meantime, as when a round collects beside a schedule that does, its rows are known by
+    then: the pass is made again, for what is left.
+
     Raises:
-        SourceError: a source cannot be read, or a row of one that refuses those is no valid record; the state is as
-            it was before.
+        SourceError: a source cannot be read, a row of one that refuses those is no valid record, or other passes kept
+            coming in between; the state is as it was before.
         DiskFullError: there is no room; the state is as it was before.
     """
     with naming_full_disk(config.home):
-        return _collect(config, on_progress)
+        for _ in range(PASSES):
+            with suppress(_OvertakenError):
+                return _collect(config, on_progress)
+    raise SourceError(
+        f"{PASSES} times in a row another pass over the sources ended while this one was made; the next run makes it, "
+        f"or let fewer runs collect at the same time"
+    )
 
 
 def _collect(config: Config, on_progress: Show | None) -> Collected:
@@ -249,7 +263,7 @@ def _collect(config: Config, on_progress: Show | None) -> Collected:
                 stage.read(source, part)
         with state.transaction() as tx:
             if tx.rows("next_ingest_seq")[0]["ingest_seq"] != sequence:
-                raise SourceError("another pass over the sources was made at the same time; run this one again")
+                raise _OvertakenError
             return _store(tx, stage, config)
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.collect import Collected
+from tasks.collect import Collected, collect
 from tasks.config import Config
 from tasks.errors import SourceError
 from tests.conftest import (
@@ -214,6 +214,37 @@ def test_quarantine_is_not_doubled_when_its_file_is_read_again(tmp_path: Path) -
     workload.collect("a", "nonsense\n")
     assert counts(workload.collect("a", f"nonsense\n{lines([inference('i1')])}")) == (2, 1, 1, 0)
     assert workload.value("select count(*) from quarantined_rows") == 1
+    assert reconciles(workload)
+
+
+def test_a_pass_beside_another_is_made_again_for_what_is_left(workload: Workload) -> None:
+    workload.write("a", traffic(failures=2))
+
+    def other(done: float, total: float, detail: str) -> None:
+        """Another pass, which begins later and ends before; and a file that it cannot have seen."""
+        if not workload.config.database.is_file():
+            assert counts(workload.collect()) == (4, 4, 0, 0)
+            workload.write("b", traffic(failures=1, prefix="b"))
+
+    assert counts(collect(workload.config, other)) == (2, 2, 0, 0)
+    assert workload.value("select count(*) from inferences") == 3
+    assert workload.value("select count(*) from collections") == 2
+    assert reconciles(workload)
+
+
+def test_a_pass_that_others_always_overtake_ends_with_what_to_do(workload: Workload) -> None:
+    names = iter("abcdefgh")
+    workload.write(next(names), traffic(failures=1))
+
+    def other(*_: object) -> None:
+        """Another pass that comes in between, after which there is more to read."""
+        workload.collect()
+        name = next(names)
+        workload.write(name, traffic(failures=1, prefix=name))
+
+    with pytest.raises(SourceError, match="3 times in a row another pass over the sources ended") as caught:
+        collect(workload.config, other)
+    assert "let fewer runs collect" in str(caught.value)
     assert reconciles(workload)
 
 
