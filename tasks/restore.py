@@ -90,6 +90,22 @@ def _refuse_to_replace(config: Config, file: Path, force: bool) -> None:
             f"{config.home} holds other workloads too ({', '.join(names)}), which share its MLflow store; "
             f"restore into a home of its own (home in the config)"
         )
+    if store is not None and (user := _user_of(store)) is not None:
+        raise StateError(
+            f"{user} has {store} open and would go on with it when it is moved aside; stop it (MLflow's server, or "
+            f"`make up`), and restore then"
+        )
+
+
+def _user_of(path: Path) -> str | None:
+    """Another process of this machine that has a file open, of those that this user may look into."""
+    import psutil
+
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.pid != os.getpid() and str(path.resolve()) in {each.path for each in process.open_files()}:
+                return f"process {process.pid} ({process.name()})"
+    return None
 
 
 def _refuse_while_a_round_runs(config: Config) -> None:

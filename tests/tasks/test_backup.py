@@ -8,6 +8,8 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Callable
@@ -415,6 +417,19 @@ def test_a_round_that_somebody_runs_is_not_replaced_under_them(workload: Workloa
     workload.open()
     with pytest.raises(StateError, match="round 2 is being run by"):
         restore(workload.config, archive, force=True)
+
+
+def test_a_registry_that_a_server_has_open_is_not_replaced_under_it(workload: Workload, archive: Path) -> None:
+    store = workload.config.home / "mlflow.db"
+    hold = f"store = open({str(store)!r}); print('open', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None and server.stdout.readline() == b"open\n"
+        before = workload.content()
+        with pytest.raises(StateError, match=rf"process {server.pid} \(python.*\) has .*mlflow.db open .* stop it"):
+            restore(workload.config, archive, force=True)
+        assert workload.content() == before
+        server.communicate(b"\n")
+    assert restore(workload.config, archive, force=True).aside is not None
 
 
 def test_what_a_version_needs_and_is_not_there_is_told(workload: Workload, tmp_path: Path) -> None:
