@@ -66,7 +66,7 @@ def _is_by_heart(decision: Decision, tally: Tally) -> bool:
     """Whether anchor speaks against the challenger, and the champion makes far fewer mistakes there than elsewhere."""
     anchor = next((finding for finding in decision.findings if finding.rule == "anchor"), None)
     wrong = 1.0 - tally.anchor_champion
-    return anchor is not None and anchor.state != "passed" and wrong <= BY_HEART * (1.0 - tally.champion_accuracy)
+    return anchor is not None and anchor.state != "passed" and wrong < BY_HEART * (1.0 - tally.champion_accuracy)
 
 
 def _cases(finding: Finding) -> str:

@@ -14,7 +14,7 @@ import shutil
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from tasks.backup import CHUNK, FILES, FORMAT, HEAD, inside, local_store, sync_folder
@@ -159,6 +159,14 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
     return content
 
 
+def _within(name: str) -> PurePosixPath:
+    """The path of a member, which stays in the folder that it is unpacked to: what is in there are plain files."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise tarfile.TarError(f"{name!r} in it leads out of the folder")
+    return path
+
+
 def _unpack(file: Path, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Unpack the archive into an empty folder; its head, and of each file what is listed and what was found."""
     folder.mkdir(parents=True, mode=0o700)
@@ -170,8 +178,7 @@ def _unpack(file: Path, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             if member.name in (HEAD, FILES):
                 texts[member.name] = json.loads(content.read())
             else:
-                safe = tarfile.data_filter(member, str(folder))  # refuses what leads out of the folder
-                found[safe.name] = _write(content, folder / safe.name)
+                found[member.name] = _write(content, folder / _within(member.name))
     if FILES not in texts:
         raise StateError(f"{file} is cut short: its list of files is missing; give a whole one")
     listed = texts[FILES]

@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -76,16 +76,13 @@ class _Handler(BaseHTTPRequestHandler):
             number = len(server.asked)
             server.open += 1
             server.most_at_once = max(server.most_at_once, server.open)
-        try:
+        time.sleep(server.seconds)
+        with server.lock:  # before it answers: who has the answer may ask again at once
+            server.open -= 1
+        with suppress(BrokenPipeError, ConnectionResetError):  # who asked has gone
             self._answer(server, body, number)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # who asked has gone
-        finally:
-            with server.lock:
-                server.open -= 1
 
     def _answer(self, server: JudgeServer, body: dict[str, Any], number: int) -> None:
-        time.sleep(server.seconds)
         if self.path != "/v1/chat/completions":
             return self._send(404, b'{"error": {"message": "no such path"}}')
         if server.key is not None and self.headers.get("authorization") != f"Bearer {server.key}":
