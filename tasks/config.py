@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from tasks.adapter_options import AdapterConfig, DistilConfig, MemberConfig
+from tasks.adapter_options import STUDENT_RATE, AdapterConfig, DistilConfig, MemberConfig
 from tasks.base_models import check_no_pickles
 from tasks.check_options import CheckConfig
 from tasks.data_options import (
@@ -185,7 +185,8 @@ class Config(Model):
         """
         if (distil := self.adapter.distil) is None:
             return None
-        adapter, trainer = self._with_options("adapter.distil", distil, {"prompt_dropout": 0.0})
+        own = {"prompt_dropout": 0.0, "learning_rate": STUDENT_RATE * self.trainer.learning_rate}
+        adapter, trainer = self._with_options("adapter.distil", distil, own)
         if trainer.prompt_dropout:
             raise ValueError("adapter.distil.trainer.prompt_dropout: the variants are thinned out already; remove it")
         options = {"adapter": adapter.lora, "trainer": trainer.arguments()}

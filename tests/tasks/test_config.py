@@ -169,6 +169,27 @@ def test_a_blend_that_contradicts_itself_is_refused(tmp_path: Path, blend: dict[
     assert expected in said and "blend" in said
 
 
+@pytest.mark.parametrize(
+    ("distil", "rate"),
+    [
+        (None, 1e-3),
+        ({}, 1e-3),
+        ({"trainer": {"num_train_epochs": 1}}, 1e-3),
+        ({"trainer": {"learning_rate": 5e-4}}, 5e-4),
+    ],
+)
+def test_what_is_taught_learns_at_a_third_of_the_rate_unless_it_has_its_own(
+    tmp_path: Path, distil: dict[str, Any] | None, rate: float
+) -> None:
+    adapter = {"adapter": {"distil": distil}} if distil is not None else {}
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(VALID | adapter | {"trainer": {"learning_rate": 3e-3}}), encoding="utf-8")
+    config = load_config(path)
+    assert config.student is not None
+    assert config.student["trainer"]["learning_rate"] == pytest.approx(rate)
+    assert {trainer.learning_rate for _, trainer in config.members} == {3e-3}
+
+
 def test_a_split_that_names_no_source_is_refused(tmp_path: Path) -> None:
     said = refusal(tmp_path, VALID | {"split": {"taught": ["production", "elsewhere"]}})
     assert "split.taught: there is no source elsewhere; there are production" in said
