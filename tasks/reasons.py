@@ -63,10 +63,9 @@ def remarks(decision: Decision, tally: Tally) -> list[str]:
 
 
 def _is_by_heart(decision: Decision, tally: Tally) -> bool:
-    """Whether anchor speaks against the challenger, and the champion makes far fewer mistakes there than elsewhere."""
-    anchor = next((finding for finding in decision.findings if finding.rule == "anchor"), None)
-    wrong = 1.0 - tally.anchor_champion
-    return anchor is not None and anchor.state != "passed" and wrong < BY_HEART * (1.0 - tally.champion_accuracy)
+    """Whether anchor is shown to be lost, and the champion makes far fewer mistakes there than elsewhere."""
+    is_lost = any((finding.rule, finding.state) == ("anchor", "failed") for finding in decision.findings)
+    return is_lost and 1.0 - tally.anchor_champion < BY_HEART * (1.0 - tally.champion_accuracy)
 
 
 def _cases(finding: Finding) -> str:

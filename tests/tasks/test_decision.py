@@ -104,6 +104,8 @@ def test_an_anchor_that_the_champion_may_know_by_heart_is_pointed_out() -> None:
     assert found.startswith("the champion gets 99% of anchor right, and 80% of production")
     assert not said(**lost, anchor_champion=0.9), "half the mistakes that it makes elsewhere is nothing odd"
     assert not said(anchor_champion=0.99), "where anchor speaks against nobody it is of no interest"
+    unsure = {"anchor": counts(0, 20, 1000), "anchor_challenger": 0.97}
+    assert not said(**unsure, anchor_champion=0.99), "nor where a loss is only not ruled out"
 
 
 def test_without_anchor_it_is_said_where_anchors_come_from() -> None:
