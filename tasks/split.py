@@ -166,8 +166,9 @@ def _order(seed: int, group_hash: str) -> str:
 def _sides(kind: Kind, groups: int, config: SplitConfig) -> list[Side]:
     """How many groups of a stratum go to each side, training first: a stratum of one is trained on.
 
-    Production's rows are held out as `unseen` and given demonstrations as `anchor`. A confirmed call would make a poor
-    anchor: it is there because the champion was right, so that any other model could only be worse on it.
+    Production's rows are held out as `unseen` and given demonstrations as `anchor`, but for those that taught the base.
+    A confirmed call would make a poor anchor: it is there because the champion was right, so that any other model could
+    only be worse on it.
     """
     side: Side = "anchor" if kind == "given" else "unseen"
     share = {"given": config.anchor, "taught": 0.0}.get(kind, config.unseen)

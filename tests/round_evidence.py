@@ -237,6 +237,70 @@ def _part(signal: str, source: str, producers: dict[str, int]) -> dict[str, Any]
     return {"signal": signal, "source": source, "rows": sum(producers.values()), "producers": producers}
 
 
+# What is the same in every round.
+ALIKE: dict[str, Any] = {
+    "leaks": {"rows": 812, "cases": 1204, "left_out": {"near-duplicate of a training row": 3, "same input": 1}},
+    "judge": {
+        "kappa": 0.71, "low": 0.6, "high": 0.82, "cases": 180, "is_trusted": True,
+        "reason": "the judge agrees with people: kappa 0.71 (0.60 to 0.82) on 180 cases; 0.60 is required",
+    },
+    "counts": {
+        "read": 5012,
+        "stored": 5000,
+        "known": 9,
+        "quarantined": 3,
+        "inferences": 2400,
+        "failures": 590,
+        "corrections": 571,
+        "failure_rate": 590 / 2400,
+    },
+    "cluster_changes": [
+        {"kind": "split", "failures": 9, "source": "c2", "source_label": "a", "target": "c1", "target_label": "d"}
+    ],
+    "blend": [
+        _part("correction", "production", {"person:maria": 204, "person:jonas": 167}),
+        _part("demonstration", "production", {"person:maria": 320}),
+        _part("demonstration", "older tickets", {"rule:anchor": 121}),
+    ],
+    "card": {
+        "rows": 812,
+        "by": {"signal": {"demonstration": 441, "correction": 371}, "class of failures": {"c001": 90, "c002": 281}},
+        "answer": {"words": {"shortest": 3, "median": 5, "longest": 9}},
+        "distance": {"slices": 0.02, "labels": 0.05, "clusters": 0.31},
+        "left_out": {"near-duplicates of rows that are in it": {"correction": 12}},
+    },
+    "excluded": [
+        {"signal": "correction", "reason": "contradicts another answer (same input)", "rows": 4},
+        {"signal": "demonstration", "reason": "contradicted by a newer answer (near-duplicate)", "rows": 1},
+    ],
+    "contradictions": [
+        {"kind": "same input", "policy": "hold", "groups": 2, "signals": 4, "left_out": 4},
+        {"kind": "near-duplicate", "policy": "newest", "groups": 1, "signals": 2, "left_out": 1},
+        {"kind": "opposite preferences", "policy": "majority", "groups": 2, "signals": 5, "left_out": 2},
+    ],
+    "proposals": {
+        "rules": [
+            {"signal": "correction", "rule": "suspect_label", "proposed": 9, "left_out": 8, "overruled": 1},
+            {"signal": "demonstration", "rule": "facts", "proposed": 1, "left_out": 0, "overruled": 0},
+            {"signal": "correction", "rule": None, "proposed": 2, "left_out": 2, "overruled": 0},
+        ],
+        "answers": {"judged": 900, "not_judged": 12},
+        "inputs": {"given": 500, "production": 500, "auc": 0.812, "by_chance": 0.51},
+    },
+    "map": [[i / 60, (i * 7 % 60) / 60, ("c001", "c002", None)[i % 3]] for i in range(60)],
+    "drift": {
+        "inputs": 500, "trained": 500, "novel_share": 0.126, "low": 0.1, "high": 0.158, "expected_share": 0.05,
+        "has_drifted": True, "novel": ["Why is <b>my</b> e-bike locked?"],
+        "growing": [{"cluster_id": "c001", "today": 0.2, "trained": 0.1, "low": 0.05}],
+    },
+    "logprob_agreement": {"tokens": 640, "max_abs_difference": 0.0004, "tolerance": 0.01},
+    "timings": {
+        "collect": 1.2, "screen": 2.0, "cluster": 31.4, "split": 0.2, "blend": 0.1,
+        "snapshot": 0.1, "train": 71.8, "regress": 92.3, "gate": 0.1, "register": 9.4,
+    },
+}  # fmt: skip
+
+
 def round_evidence(number: int, verdict: str, seed: int = 7) -> dict[str, Any]:
     """A complete round whose parts agree with one another; `verdict` is `promote`, `hold` or `reject`."""
     return copy.deepcopy(_round_evidence(number, verdict, seed))
@@ -256,13 +320,9 @@ def _round_evidence(number: int, verdict: str, seed: int) -> dict[str, Any]:
     return {
         "workload": "tickets",
         "round": number,
+        **ALIKE,
         **judged,
         "suite_hash": f"{rng.getrandbits(256):064x}",
-        "leaks": {"rows": 812, "cases": 1204, "left_out": {"near-duplicate of a training row": 3, "same input": 1}},
-        "judge": {
-            "kappa": 0.71, "low": 0.6, "high": 0.82, "cases": 180, "is_trusted": True,
-            "reason": "the judge agrees with people: kappa 0.71 (0.60 to 0.82) on 180 cases; 0.60 is required",
-        },
         "opened_at": f"2026-03-0{number + 1}T02:00:00Z",
         "closed_at": f"2026-03-0{number + 1}T02:04:12Z",
         "champion": champion,
@@ -270,56 +330,7 @@ def _round_evidence(number: int, verdict: str, seed: int) -> dict[str, Any]:
         "champion_after": challenger if good else champion,
         "snapshot": {"hash": f"{rng.getrandbits(256):064x}", "rows": 812},
         "adapter_sha256": f"{rng.getrandbits(256):064x}",
-        "counts": {
-            "read": 5012,
-            "stored": 5000,
-            "known": 9,
-            "quarantined": 3,
-            "inferences": 2400,
-            "failures": 590,
-            "corrections": 571,
-            "failure_rate": 590 / 2400,
-        },
         "clusters": _clusters(rng, 0.82 if good else 0.4),
-        "cluster_changes": [
-            {"kind": "split", "failures": 9, "source": "c2", "source_label": "a", "target": "c1", "target_label": "d"}
-        ],
-        "blend": [
-            _part("correction", "production", {"person:maria": 204, "person:jonas": 167}),
-            _part("demonstration", "production", {"person:maria": 320}),
-            _part("demonstration", "older tickets", {"rule:anchor": 121}),
-        ],
-        "card": {
-            "rows": 812,
-            "by": {"signal": {"demonstration": 441, "correction": 371}, "class of failures": {"c001": 90, "c002": 281}},
-            "answer": {"words": {"shortest": 3, "median": 5, "longest": 9}},
-            "distance": {"slices": 0.02, "labels": 0.05, "clusters": 0.31},
-            "left_out": {"near-duplicates of rows that are in it": {"correction": 12}},
-        },
-        "excluded": [
-            {"signal": "correction", "reason": "contradicts another answer (same input)", "rows": 4},
-            {"signal": "demonstration", "reason": "contradicted by a newer answer (near-duplicate)", "rows": 1},
-        ],
-        "contradictions": [
-            {"kind": "same input", "policy": "hold", "groups": 2, "signals": 4, "left_out": 4},
-            {"kind": "near-duplicate", "policy": "newest", "groups": 1, "signals": 2, "left_out": 1},
-            {"kind": "opposite preferences", "policy": "majority", "groups": 2, "signals": 5, "left_out": 2},
-        ],
-        "proposals": {
-            "rules": [
-                {"signal": "correction", "rule": "suspect_label", "proposed": 9, "left_out": 8, "overruled": 1},
-                {"signal": "demonstration", "rule": "facts", "proposed": 1, "left_out": 0, "overruled": 0},
-                {"signal": "correction", "rule": None, "proposed": 2, "left_out": 2, "overruled": 0},
-            ],
-            "answers": {"judged": 900, "not_judged": 12},
-            "inputs": {"given": 500, "production": 500, "auc": 0.812, "by_chance": 0.51},
-        },
-        "map": [[i / 60, (i * 7 % 60) / 60, ("c001", "c002", None)[i % 3]] for i in range(60)],
-        "drift": {
-            "inputs": 500, "trained": 500, "novel_share": 0.126, "low": 0.1, "high": 0.158, "expected_share": 0.05,
-            "has_drifted": True, "novel": ["Why is <b>my</b> e-bike locked?"],
-            "growing": [{"cluster_id": "c001", "today": 0.2, "trained": 0.1, "low": 0.05}],
-        },
         "flips": _flips(rng, cases, protected),
         "training": {
             "rows": 812,
@@ -329,11 +340,6 @@ def _round_evidence(number: int, verdict: str, seed: int) -> dict[str, Any]:
             "device": "cpu",
             "trained_tokens": 23_548,
             "loss": [[step, 0.08 + 2.1 * 0.965**step + rng.uniform(0, 0.05)] for step in range(4, 105, 4)],
-        },
-        "logprob_agreement": {"tokens": 640, "max_abs_difference": 0.0004, "tolerance": 0.01},
-        "timings": {
-            "collect": 1.2, "screen": 2.0, "cluster": 31.4, "split": 0.2, "blend": 0.1,
-            "snapshot": 0.1, "train": 71.8, "regress": 92.3, "gate": 0.1, "register": 9.4,
         },
     }  # fmt: skip
 

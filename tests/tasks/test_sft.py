@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from tasks.adapters import WEIGHTS
+from tasks.sft import planned_steps
 from tasks.train_child import main
 from tests.tasks.tiny import tiny_base, tiny_spec
 
@@ -94,3 +96,23 @@ def test_an_adapter_on_embeddings_and_output_layer_is_trained_and_nothing_else_i
     weights = load_file(Path(made["adapter_path"]) / WEIGHTS)
     assert all("lora_" in name and weight.any() for name, weight in weights.items())
     assert {module for module in modules for name in weights if module in name} == set(modules)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "more", "steps"),
+    [
+        ({}, {}, 26),
+        ({"num_train_epochs": 0.5}, {}, 7),
+        ({"gradient_accumulation_steps": 2}, {}, 14),
+        ({"max_steps": 5}, {}, 5),
+        ({}, {"copies": 6}, 150),
+    ],
+)
+def test_steps_are_planned_as_transformers_counts_them(
+    trainer: dict[str, Any], more: dict[str, int], steps: int
+) -> None:
+    """Of 100 rows."""
+    assert (
+        planned_steps({"trainer": {"num_train_epochs": 2, "per_device_train_batch_size": 8} | trainer} | more, 100)
+        == steps
+    )
